@@ -1,0 +1,1 @@
+"""mi: composable command-line tools for mechanistic interpretability."""
