@@ -1,0 +1,1 @@
+"""Circuits as tables of edges: names, graphs, selection, pruning, curves and their statistics. Numpy only."""
