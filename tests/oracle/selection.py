@@ -1,0 +1,126 @@
+"""Graphs, selection, pruning and curves by plain loops over names: slow, obvious, and sharing no code with `mi`.
+
+An edge is a pair (source, receiver) of names; `node_of(receiver)` is the node that the receiver belongs to. A circuit is
+a set of indices into the list of edges. Ties go to the edge that is listed first.
+"""
+
+import math
+
+
+def transformer_edges(n_layers, n_heads, parallel=False, attention_only=False):
+    """Edges in the order in which they come up when the model is walked through: writers so far -> reader."""
+    writers, edges = ["input"], []
+    for layer in range(n_layers):
+        heads = [f"a{layer}.h{head}" for head in range(n_heads)]
+        mlp = [] if attention_only else [f"m{layer}"]
+        for writer in writers:
+            for head in heads:
+                for branch in "qkv":
+                    edges.append((writer, f"{head}<{branch}>"))
+            if parallel:
+                for name in mlp:
+                    edges.append((writer, name))
+        if not parallel:
+            for writer in writers + heads:
+                for name in mlp:
+                    edges.append((writer, name))
+        writers = writers + heads + mlp
+    for writer in writers:
+        edges.append((writer, "logits"))
+    return edges
+
+
+def node_of(receiver):
+    return receiver.split("<")[0]
+
+
+def value_of(score, absolute):
+    return abs(score) if absolute else score
+
+
+def top(scores, n, absolute):
+    order = sorted(range(len(scores)), key=lambda edge: (-value_of(scores[edge], absolute), edge))
+    return set(order[:n])
+
+
+def threshold(scores, limit, absolute):
+    return {edge for edge in range(len(scores)) if value_of(scores[edge], absolute) >= limit}
+
+
+def greedy(edges, scores, n, absolute, sink="logits"):
+    """Grow from the sink: n times the best edge into a node that is already in."""
+    inside, kept = {sink}, set()
+    for _ in range(n):
+        frontier = [e for e in range(len(edges)) if e not in kept and node_of(edges[e][1]) in inside]
+        if not frontier:
+            break
+        best = min(frontier, key=lambda edge: (-value_of(scores[edge], absolute), edge))
+        kept.add(best)
+        inside.add(edges[best][0])
+    return kept
+
+
+def prune(edges, kept, roots=("input",), sink="logits"):
+    """The fixpoint: drop nodes without an incoming or without an outgoing kept edge, then their edges, until it holds."""
+    kept = set(kept)
+    while True:
+        has_outgoing = {edges[e][0] for e in kept} | {sink}
+        has_incoming = {node_of(edges[e][1]) for e in kept} | set(roots)
+        present = has_outgoing & has_incoming
+        left = {e for e in kept if edges[e][0] in present and (node_of(edges[e][1]) in present)}
+        if left == kept:
+            return kept
+        kept = left
+
+
+def on_a_path(edges, kept, roots=("input",), sink="logits"):
+    """The kept edges that lie on a path from a root to the sink, found by walking every path's ends."""
+
+    def reach(start, step):
+        seen, todo = set(start), list(start)
+        while todo:
+            here = todo.pop()
+            for there in step(here):
+                if there not in seen:
+                    seen.add(there)
+                    todo.append(there)
+        return seen
+
+    ends = [(edges[e][0], node_of(edges[e][1])) for e in kept]
+    after = reach(roots, lambda node: [target for source, target in ends if source == node])
+    before = reach([sink], lambda node: [source for source, target in ends if target == node])
+    return {e for e in kept if edges[e][0] in after and node_of(edges[e][1]) in before}
+
+
+def exact_size(edges, select, budget, most, roots=("input",), sink="logits"):
+    """Try every nominal size; the largest pruned size within the budget and the largest nominal size that gives it."""
+    best = (0, 0)
+    for n in range(most + 1):
+        size = len(prune(edges, select(n), roots, sink))
+        if size <= budget and size >= best[0]:
+            best = (size, n)
+    return best
+
+
+PERCENTAGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+def areas(faithfulness, x=PERCENTAGES):
+    """CPR, CMD, average, both areas over ln x, and CPR of the curve clipped to [0, 1]."""
+    cpr = cmd = log_cpr = log_cmd = capped = 0.0
+    for i in range(len(x) - 1):
+        left, right = faithfulness[i], faithfulness[i + 1]
+        width, log_width = x[i + 1] - x[i], math.log(x[i + 1]) - math.log(x[i])
+        cpr += width * (left + right) / 2
+        cmd += width * (abs(1 - left) + abs(1 - right)) / 2
+        log_cpr += log_width * (left + right) / 2
+        log_cmd += log_width * (abs(1 - left) + abs(1 - right)) / 2
+        capped += width * (min(max(left, 0), 1) + min(max(right, 0), 1)) / 2
+    average = sum(faithfulness) / len(faithfulness)
+    return {"cpr": cpr, "cmd": cmd, "average": average, "cpr-log": log_cpr, "cmd-log": log_cmd, "cpr-capped": capped}
+
+
+def faithfulness(circuit, clean, corrupted):
+    """Ratio of means, not mean of ratios."""
+    m_c, m_m, m_0 = (sum(values) / len(values) for values in (circuit, clean, corrupted))
+    return (m_c - m_0) / (m_m - m_0)
