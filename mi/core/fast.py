@@ -1,0 +1,69 @@
+"""The fast executor: plain torch hooks on the module, for decoder language models with an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mi.core.adapters import Adapter
+from mi.core.executor import Edit, Port
+
+
+def at_read(hidden: Float[Tensor, "batch pos d_model"], read: Int[Tensor, " batch"]) -> Float[Tensor, "batch d_model"]:
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), read.to(hidden.device)]
+
+
+class FastExecutor:
+    """Runs the module itself; an edit is a forward hook or a forward pre-hook."""
+
+    name = "fast"
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._module = adapter.module
+        self._unembed = Port(adapter.roles.unembed, "in")
+
+    def run(
+        self, ids: Int[Tensor, "batch pos"], edits: Sequence[Edit], read: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch vocab"]:
+        # The unembedding is the largest matrix of a small model: give it the one position that is read.
+        only_read = Edit(self._unembed, lambda hidden: at_read(hidden, read))
+        with self._hooked([*edits, only_read]):
+            logits: Tensor = self._module(input_ids=ids, use_cache=False).logits
+        return logits
+
+    @contextmanager
+    def _hooked(self, edits: Sequence[Edit]) -> Iterator[None]:
+        handles: list[RemovableHandle] = []
+        try:
+            for edit in edits:
+                module = self._module.get_submodule(edit.port.path)
+                handles += _install(module, edit)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _install(module: nn.Module, edit: Edit) -> list[RemovableHandle]:
+    if edit.port.side == "in":
+
+        def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            value = edit.function(inputs[0])
+            return None if value is None else (value, *inputs[1:])
+
+        return [module.register_forward_pre_hook(before)]
+
+    def after(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        return edit.function(output)
+
+    handles = [module.register_forward_hook(after)]
+    if edit.replaces:
+        # An empty batch costs the module nothing, and the hook above replaces what comes out of it.
+        handles.append(module.register_forward_pre_hook(lambda _, inputs: (inputs[0][:0], *inputs[1:])))
+    return handles

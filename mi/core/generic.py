@@ -1,0 +1,66 @@
+"""The generic executor: the same edits as nnsight traces.
+
+Slower than hooks, but it is nnsight that runs the model: the way to tensor-parallel and remote execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mi.core.adapters import Adapter
+from mi.core.executor import Edit, Port
+from mi.core.fast import at_read
+
+
+class GenericExecutor:
+    """Runs the model inside an nnsight trace; ports are read and written in the order in which the model reaches them."""
+
+    name = "generic"
+
+    def __init__(self, adapter: Adapter, wrapper: Any) -> None:
+        self._adapter = adapter
+        self._wrapper = wrapper
+        self._order = {port: place for place, port in enumerate(execution_order(adapter))}
+
+    def run(
+        self, ids: Int[Tensor, "batch pos"], edits: Sequence[Edit], read: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch vocab"]:
+        import nnsight
+
+        unembed = self._adapter.roles.unembed
+        only_read = Edit(Port(unembed, "in"), lambda hidden: at_read(hidden, read))
+        ordered = sorted([*edits, only_read], key=lambda edit: self._order[edit.port])
+        steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
+        last = self._wrapper.get(unembed)
+        with self._wrapper.trace({"input_ids": ids}, use_cache=False):
+            for envoy, edit in steps:
+                if edit.port.side == "in":
+                    value = edit.function(envoy.input)
+                    if value is not None:
+                        envoy.input = value
+                else:
+                    value = edit.function(envoy.output)
+                    if value is not None:
+                        envoy.output = value
+            logits = nnsight.save(last.output)
+        return logits
+
+
+def execution_order(adapter: Adapter) -> list[Port]:
+    """Every port that an adapter names, in the order of a forward pass."""
+    roles = adapter.roles
+    order = [Port(roles.embed, "in"), Port(roles.embed, "out")]
+    if roles.position:
+        order += [Port(roles.position, "in"), Port(roles.position, "out")]
+    for layer in adapter.layers:
+        inside = [roles.attention_norm, *roles.queries_keys_values, roles.heads_out, roles.mlp_norm, roles.mlp]
+        for part in inside:
+            path = f"{roles.blocks}.{layer.index}.{part}"
+            order += [Port(path, "in"), Port(path, "out")]
+    for path in (roles.final_norm, roles.unembed):
+        order += [Port(path, "in"), Port(path, "out")]
+    return order

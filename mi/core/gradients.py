@@ -1,0 +1,152 @@
+"""Gradients of the loss at every receiver of the graph, summed over interpolation steps in a form that stays small.
+
+A head reads q, k and v through a norm and a projection. Its gradient in the residual stream is d_model wide for each of
+3 n_heads receivers; what is kept instead is d_head wide: g / sigma, and for each step the norm's direction xhat with the
+coefficient c of its correction (`norms`):
+
+    J^T W^T g = C(gamma W)^T (g / sigma) - xhat * c,      c = <g, W (gamma * xhat)> / (d_model * sigma)
+
+so steps add up before the wide product is made, once, in `contraction`. This is exact algebra, not an approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mi.core import norms
+from mi.core.adapters import Adapter, Layer
+from mi.core.executor import Edit, Port
+
+
+@dataclass
+class HeadGradients:
+    """One layer's heads, summed over steps. Receivers are q of every head, then k, then v."""
+
+    narrow: Float[Tensor, "receiver batch pos d_head"]  # sum of g / sigma
+    xhat: list[Float[Tensor, "batch pos d_model"]]  # one a step
+    correction: list[Float[Tensor, "batch pos receiver"]]  # c, one a step
+
+
+@dataclass
+class ReceiverGradients:
+    """Gradients at all receivers of a batch."""
+
+    heads: list[HeadGradients]
+    mlp: list[Float[Tensor, "batch pos d_model"]]
+    logits: Float[Tensor, "batch d_model"]  # at the read position; zero elsewhere
+
+
+def ungroup_edits(adapter: Adapter) -> list[Edit]:
+    """Repeat grouped keys and values, so that each query head has receivers of its own (spec A3)."""
+    groups = adapter.n_heads // adapter.n_kv_heads
+    if groups == 1:
+        return []
+
+    def repeat(value: Tensor) -> Tensor:
+        return value.unflatten(-1, (-1, adapter.d_head)).repeat_interleave(groups, dim=-2).flatten(-2)
+
+    return [Edit(port, repeat) for layer in adapter.layers for port in _projection_ports(adapter, layer)[1:]]
+
+
+def _projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
+    base = f"{adapter.roles.blocks}.{layer.index}"
+    return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
+
+
+class GradientRecorder:
+    """Edits that keep, in one forward with grad mode on, the tensors whose gradients :meth:`pull` takes."""
+
+    def __init__(self, adapter: Adapter, dtype: torch.dtype) -> None:
+        self._adapter, self._dtype = adapter, dtype
+        self._kept: dict[Port, Tensor] = {}
+        roles = adapter.roles
+        base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
+        self._attention_in = [Port(f"{path}.{roles.attention_norm}", "in") for path in base]
+        self._projections = [_projection_ports(adapter, layer) for layer in adapter.layers]
+        self._mlp_in = [Port(f"{path}.{roles.mlp_norm}", "in") for path in base]
+        self._mlp_read = [Port(f"{path}.{roles.mlp_norm}", "out") for path in base]
+        self._final = Port(roles.final_norm, "in")
+
+    def edits(self) -> list[Edit]:
+        kept = [*self._attention_in, *self._mlp_in, *self._mlp_read, self._final]
+        kept += [port for ports in self._projections for port in ports]
+        return [Edit(port, self._keep(port)) for port in kept]
+
+    def _keep(self, port: Port) -> Callable[[Tensor], None]:
+        def keep(value: Tensor) -> None:
+            self._kept[port] = value
+
+        return keep
+
+    def pull(
+        self, loss: Float[Tensor, " batch"], read: Tensor, weight: float, total: ReceiverGradients | None
+    ) -> ReceiverGradients:
+        """Add ``weight`` times this run's gradients to ``total`` (or start one)."""
+        targets = [self._kept[port] for ports in self._projections for port in ports]
+        targets += [self._kept[port] for port in self._mlp_read] + [self._kept[self._final]]
+        gradients = list(torch.autograd.grad(loss.sum(), targets))
+        final = gradients.pop()
+        n_layers = self._adapter.n_layers
+        mlp = gradients[-n_layers:]
+        per_layer = len(self._projections[0])
+        fresh = ReceiverGradients([], [], self._at(final, read).to(self._dtype) * weight)
+        for layer in self._adapter.layers:
+            own = gradients[layer.index * per_layer : (layer.index + 1) * per_layer]
+            fresh.heads.append(self._heads(layer, own, weight, total))
+            fresh.mlp.append(self._mlp(layer, mlp[layer.index], weight, total))
+        if total is not None:
+            fresh.logits += total.logits
+        self._kept.clear()
+        return fresh
+
+    @staticmethod
+    def _at(values: Tensor, read: Tensor) -> Tensor:
+        return values[torch.arange(len(read), device=values.device), read]
+
+    def _heads(
+        self, layer: Layer, gradients: list[Tensor], weight: float, total: ReceiverGradients | None
+    ) -> HeadGradients:
+        """g / sigma and the correction of one layer, for q, k and v together."""
+        at = norms.normalise(
+            layer.attention_norm, self._adapter.roles.centred, self._kept[self._attention_in[layer.index]], self._dtype
+        )
+        scale = at.inverse_sigma.unsqueeze(-1) * weight  # [batch, pos, 1, 1]
+        g = self._by_receiver(layer, gradients).to(self._dtype) * scale  # [batch, pos, receiver, d_head]
+        values = [self._kept[port].detach() for port in self._projections[layer.index]]
+        read = self._by_receiver(layer, values).to(self._dtype) - self._constant(layer)
+        correction = (g * read).sum(-1) / self._adapter.d_model
+        narrow = g.permute(2, 0, 1, 3)  # [receiver, batch, pos, d_head]
+        if total is None:
+            return HeadGradients(narrow.contiguous(), [at.xhat], [correction])
+        before = total.heads[layer.index]
+        before.narrow += narrow
+        return HeadGradients(before.narrow, [*before.xhat, at.xhat], [*before.correction, correction])
+
+    def _by_receiver(self, layer: Layer, parts: list[Tensor]) -> Float[Tensor, "batch pos receiver d_head"]:
+        """Projection outputs side by side: q of every head, then k, then v (a fused projection is so already)."""
+        return torch.cat(parts, dim=-1).unflatten(-1, (-1, layer.d_head)) if len(parts) > 1 else parts[0].unflatten(
+            -1, (-1, layer.d_head)
+        )
+
+    def _constant(self, layer: Layer) -> Float[Tensor, "receiver d_head"]:
+        """b + W beta of every receiver of the layer."""
+        parts = []
+        for which in range(3):
+            own = norms.folded_bias(layer.attention_norm, layer.weight(which), layer.bias(which), self._dtype)
+            parts.append(own.repeat_interleave(layer.n_heads // own.shape[0], dim=0))
+        return torch.cat(parts)
+
+    def _mlp(self, layer: Layer, gradient: Tensor, weight: float, total: ReceiverGradients | None) -> Tensor:
+        at = norms.normalise(
+            layer.mlp_norm, self._adapter.roles.centred, self._kept[self._mlp_in[layer.index]], self._dtype
+        )
+        pulled = norms.pull_back(layer.mlp_norm, self._adapter.roles.centred, at, gradient) * weight
+        if total is None:
+            return pulled
+        total.mlp[layer.index] += pulled
+        return total.mlp[layer.index]

@@ -1,0 +1,44 @@
+"""Where an adapter's layers stand in the graph's table: rows of sources, columns of receivers.
+
+Found by name, so that the order of the table stays the graph's own business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mi.circuit.graph import Graph
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """A layer's place in the table."""
+
+    heads: tuple[int, ...]  # source of each head
+    mlp: int  # source
+    receivers: tuple[int, ...]  # q of every head, then k, then v
+    mlp_receiver: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    input: int
+    layers: tuple[LayerRows, ...]
+    logits_receiver: int
+    n_sources: int
+    n_receivers: int
+
+
+def layout(graph: Graph, n_layers: int, n_heads: int) -> Layout:
+    source = {name: row for row, name in enumerate(graph.nodes)}
+    receiver = {name: column for column, name in enumerate(graph.receivers)}
+    layers = tuple(
+        LayerRows(
+            heads=tuple(source[f"a{layer}.h{head}"] for head in range(n_heads)),
+            mlp=source[f"m{layer}"],
+            receivers=tuple(receiver[f"a{layer}.h{head}<{kind}>"] for kind in "qkv" for head in range(n_heads)),
+            mlp_receiver=receiver[f"m{layer}"],
+        )
+        for layer in range(n_layers)
+    )
+    return Layout(source["input"], layers, receiver["logits"], graph.n_sources, len(graph.receivers))

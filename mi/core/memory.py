@@ -1,0 +1,51 @@
+"""Out of memory: smaller batches by themselves, the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from mi.errors import RunError
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA raises its own class; the CPU allocator a plain RuntimeError that names itself."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def halving(
+    plan: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], on_halved: Callable[[int], None]
+) -> list[list[int]]:
+    """Do ``work`` on every batch of the plan, cutting a batch that does not fit in two. Returns the plan as carried out.
+
+    ``work`` must leave nothing behind when it fails. ``on_halved`` is told the new size each time.
+
+    Raises:
+        RunError: a batch of one example does not fit.
+    """
+    done: list[list[int]] = []
+    todo = [list(rows) for rows in reversed(plan)]
+    while todo:
+        rows = todo.pop()
+        failed = False
+        try:
+            work(rows)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        # Outside the except block: the traceback would keep the failed batch's tensors alive.
+        if not failed:
+            done.append(rows)
+            continue
+        if len(rows) == 1:
+            raise RunError("out of memory with a batch of one example", "use shorter examples, --dtype bfloat16 or a larger device")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = (len(rows) + 1) // 2
+        on_halved(middle)
+        todo += [rows[middle:], rows[:middle]]
+    return done

@@ -1,0 +1,87 @@
+"""Metrics of a run: ``(logits at the read position, batch) -> [batch]``, larger is better; the loss is minus the metric.
+
+Definitions: ``spec D1`` of the MIB circuit track, with KL as the sum over the vocabulary (not the mean that its code takes)
+and with answer and foil *sets*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mi.core.batches import Batch
+from mi.errors import MiError
+
+Logits = Float[Tensor, "batch vocab"]
+PerExample = Float[Tensor, " batch"]
+
+
+def _members(values: Logits, ids: Tensor) -> Tensor:
+    return values.gather(1, ids)
+
+
+def _mean(values: Logits, ids: Tensor, real: Tensor) -> PerExample:
+    picked = _members(values, ids).masked_fill(~real, 0.0)
+    return picked.sum(1) / real.sum(1).clamp(min=1)
+
+
+def logit_diff(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """Mean logit of the answers minus mean logit of the foils."""
+    return _mean(logits, batch.answers, batch.answers_real) - _mean(logits, batch.foils, batch.foils_real)
+
+
+def prob_diff(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """Probability of the set of answers minus probability of the set of foils."""
+    probabilities = logits.softmax(-1)
+    right = _members(probabilities, batch.answers).masked_fill(~batch.answers_real, 0.0).sum(1)
+    wrong = _members(probabilities, batch.foils).masked_fill(~batch.foils_real, 0.0).sum(1)
+    return right - wrong
+
+
+def kl(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """Minus KL(clean || run), summed over the vocabulary, in nats."""
+    assert clean is not None
+    reference = clean.log_softmax(-1)
+    return -(reference.exp() * (reference - logits.log_softmax(-1))).sum(-1)
+
+
+def accuracy(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """1 where the best answer beats the best foil (with no foils: where the top token is an answer)."""
+    best = _members(logits, batch.answers).masked_fill(~batch.answers_real, float("-inf")).amax(1)
+    rival = _members(logits, batch.foils).masked_fill(~batch.foils_real, float("-inf")).amax(1)
+    no_foils = ~batch.foils_real.any(1)
+    return torch.where(no_foils, best >= logits.amax(1), best > rival).to(logits.dtype)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric with what callers must know of it."""
+
+    name: str
+    compute: Callable[[Logits, Batch, Logits | None], PerExample]
+    differentiable: bool = True
+    needs_clean: bool = False  # compares with the clean run's logits
+    needs_foils: bool = False
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("logit-diff", logit_diff, needs_foils=True),
+        Metric("prob-diff", prob_diff),
+        Metric("kl", kl, needs_clean=True),
+        Metric("accuracy", accuracy, differentiable=False),
+    )
+}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name, else a usage error that lists them."""
+    try:
+        return METRICS[name]
+    except KeyError:
+        raise MiError(f"no metric '{name}'", f"metrics are {', '.join(METRICS)}", code=2) from None
