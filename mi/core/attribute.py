@@ -184,11 +184,11 @@ class _Job:
         corrupted, corrupted_logits = recorded.get(0.0, (None, None))
         difference = _minus(replacement.values(self.instead, clean, corrupted), clean, self.model.compute_dtype)
         clean_metric = self._metric(clean_logits, batch, clean_logits)
-        _finite(clean_metric, ids, "clean")
+        finite(clean_metric, ids, "clean")
         loss_corrupted = None
         if self.interpolates and corrupted_logits is not None:
             metric = self._metric(corrupted_logits, batch, clean_logits)
-            _finite(metric, ids, "corrupted")
+            finite(metric, ids, "corrupted")
             loss_corrupted = -metric
         return _Scored(contract(self.model, difference, gradients, batch.read), -clean_metric, loss_corrupted)
 
@@ -230,7 +230,7 @@ def _minus(instead: Outputs, clean: Outputs, dtype: torch.dtype) -> Outputs:
     )
 
 
-def _finite(metric: Tensor, ids: list[str], run: str) -> None:
+def finite(metric: Tensor, ids: list[str], run: str) -> None:
     bad = (~torch.isfinite(metric)).nonzero().flatten().tolist()
     if bad:
         raise RunError(

@@ -50,10 +50,10 @@ def ungroup_edits(adapter: Adapter) -> list[Edit]:
     def repeat(value: Tensor) -> Tensor:
         return value.unflatten(-1, (-1, adapter.d_head)).repeat_interleave(groups, dim=-2).flatten(-2)
 
-    return [Edit(port, repeat) for layer in adapter.layers for port in _projection_ports(adapter, layer)[1:]]
+    return [Edit(port, repeat) for layer in adapter.layers for port in projection_ports(adapter, layer)[1:]]
 
 
-def _projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
+def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
     base = f"{adapter.roles.blocks}.{layer.index}"
     return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
 
@@ -67,7 +67,7 @@ class GradientRecorder:
         roles = adapter.roles
         base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
         self._attention_in = [Port(f"{path}.{roles.attention_norm}", "in") for path in base]
-        self._projections = [_projection_ports(adapter, layer) for layer in adapter.layers]
+        self._projections = [projection_ports(adapter, layer) for layer in adapter.layers]
         self._mlp_in = [Port(f"{path}.{roles.mlp_norm}", "in") for path in base]
         self._mlp_read = [Port(f"{path}.{roles.mlp_norm}", "out") for path in base]
         self._final = Port(roles.final_norm, "in")

@@ -65,14 +65,20 @@ def write_sources(
     """The wide form of ``outputs``, a source a row in the graph's order."""
     into[places.input].copy_(outputs.embed)
     for layer, rows, z, mlp in zip(adapter.layers, places.layers, outputs.z, outputs.mlp, strict=True):
-        write_heads(layer, z, into[rows.heads[0] : rows.heads[-1] + 1])
+        by_head = z.unflatten(-1, (layer.n_heads, layer.d_head))
+        write_heads(layer, by_head, into[rows.heads[0] : rows.heads[-1] + 1])
         into[rows.mlp].copy_(mlp)
 
 
 def write_heads(
-    layer: Layer, z: Float[Tensor, "batch pos heads_x_d_head"], into: Float[Tensor, "head batch pos d_model"]
+    layer: Layer,
+    z: Float[Tensor, "batch pos head d_head"],
+    into: Float[Tensor, "written batch pos d_model"],
+    heads: list[int] | None = None,
 ) -> None:
-    """What each head of a layer writes: z_h W_O,h."""
-    tokens = into.shape[1] * into.shape[2]
-    by_head = z.reshape(tokens, layer.n_heads, layer.d_head).transpose(0, 1).to(into.dtype)
-    torch.bmm(by_head, layer.output_weight.to(into.dtype), out=into.view(layer.n_heads, tokens, -1))
+    """What the heads of a layer (or the chosen ones) write: z_h W_O,h."""
+    weight = layer.output_weight
+    if heads is not None and len(heads) < layer.n_heads:
+        z, weight = z[:, :, heads], weight[heads]
+    by_head = z.flatten(0, 1).transpose(0, 1).to(into.dtype)  # [head, batch*pos, d_head]
+    torch.bmm(by_head, weight.to(into.dtype), out=into.view(len(weight), by_head.shape[1], -1))
