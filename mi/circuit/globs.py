@@ -26,7 +26,7 @@ def matching(graph: Graph, patterns: Iterable[str], flag: str = "") -> np.ndarra
         if not edges.any():
             raise UsageError(
                 f"{flag} {pattern!r} matches no edge or node of the graph".lstrip(),
-                f"nodes are called like {graph.nodes[0]}, {graph.nodes[1]}; edges like {graph.edge_name(0)}",
+                f"nodes are called like {graph.nodes[0]}, {graph.nodes[1]}; edges like {graph.nodes[0]}->{graph.receivers[0]}",
             )
         matched |= edges
     return matched

@@ -94,18 +94,18 @@ class Graph:
 
     def find(self, sources: Sequence[str], receivers: Sequence[str]) -> np.ndarray:
         """Index of the edge from each source to each receiver, or -1 where the graph has none, int64 [n]."""
-        wanted = np.array(
-            [
-                self._node_index.get(s, -1) * len(self.receivers) + r
-                if (r := self._receiver_index.get(d, -1)) >= 0
-                else -1
-                for s, d in zip(sources, receivers, strict=True)
-            ],
-            dtype=np.int64,
-        )
+        node, receiver = self._node_index, self._receiver_index
+        ends = [(node.get(s, -1), receiver.get(r, -1)) for s, r in zip(sources, receivers, strict=True)]
+        source, into = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+        wanted = source * len(self.receivers) + into
         keys, order = self._sorted_keys
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where((wanted >= 0) & (keys[place] == wanted), order[place], -1)
+        place = np.searchsorted(keys, wanted)
+        place[place == len(keys)] = 0
+        found = (source >= 0) & (into >= 0) & (len(keys) > 0)
+        found[found] = keys[place[found]] == wanted[found]
+        wanted[found] = order[place[found]]
+        wanted[~found] = -1
+        return wanted
 
     def edge_index(self, name: str) -> int:
         edge = parse_edge(name)

@@ -159,9 +159,7 @@ def _ranking(
 def _checked_size(graph: Graph, key: np.ndarray, n: int) -> int:
     """n, or less where fewer edges may be taken."""
     if not 0 <= n <= graph.n_edges:
-        raise MiError(
-            f"{n} edges were asked for, the graph has {graph.n_edges}", f"ask for 0 to {graph.n_edges} edges"
-        )
+        raise MiError(f"{n} edges were asked for, the graph has {graph.n_edges}", f"ask for 0 to {graph.n_edges} edges")
     forced = int(np.count_nonzero(key == np.inf))
     if forced > n:
         raise MiError(

@@ -93,11 +93,11 @@ def on_a_path(edges, kept, roots=("input",), sink="logits"):
 
 
 def exact_size(edges, select, budget, most, roots=("input",), sink="logits"):
-    """Try every nominal size; the largest pruned size within the budget and the largest nominal size that gives it."""
+    """Try every nominal size; the largest pruned size within the budget and the smallest nominal size that gives it."""
     best = (0, 0)
     for n in range(most + 1):
         size = len(prune(edges, select(n), roots, sink))
-        if size <= budget and size >= best[0]:
+        if size <= budget and size > best[0]:
             best = (size, n)
     return best
 

@@ -1,0 +1,213 @@
+"""The transformer's graph: counts, orders, digests; and graphs that are only a table."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import mi.circuit
+from mi.circuit.graph import explicit_graph, from_head
+from mi.circuit.transformer import transformer_graph
+from mi.errors import MiError
+from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, random_graph, some_transformer
+from tests.data_dir import shared
+from tests.oracle import selection as oracle
+
+GOLDEN = ["gpt2-tiny", "llama-tiny", "neox-tiny"]
+
+# name, layers, heads, parallel, attention only, sources, receivers, edges
+COUNTS = [
+    ("GPT-2 small", 12, 12, False, False, 157, 445, 32_491),
+    ("GPT-2 medium", 24, 16, False, False, 409, 1177, 231_877),
+    ("GPT-2 large", 36, 20, False, False, 757, 2197, 810_703),
+    ("GPT-2 XL", 48, 25, False, False, 1249, 3649, 2_235_025),
+    ("Qwen2.5-0.5B", 24, 14, False, False, 361, 1033, 179_749),
+    ("Gemma-2-2B", 26, 8, False, False, 235, 651, 74_218),
+    ("Llama-3.1-8B", 32, 32, False, False, 1057, 3105, 1_592_881),
+    ("InterpBench IOI", 6, 4, False, False, 31, 79, 1_108),
+    ("Pythia-70M", 6, 8, True, False, 55, 151, 3_580),
+    ("Pythia-160M", 12, 12, True, False, 157, 445, 32_347),
+    ("Pythia-2.8B", 32, 32, True, False, 1057, 3105, 1_591_857),
+    ("attn-only-4l", 4, 8, False, True, 33, 97, 1_281),
+    ("redwood 2l", 2, 8, False, True, 17, 49, 257),
+]
+
+
+@pytest.mark.parametrize("row", COUNTS, ids=[row[0] for row in COUNTS])
+def test_counts_of_known_models(row):
+    _, layers, heads, parallel, attention_only, sources, receivers, edges = row
+    graph = transformer_graph(layers, heads, parallel, attention_only=attention_only)
+    assert (graph.n_sources, len(graph.receivers), graph.n_edges) == (sources, receivers, edges)
+    assert len(np.unique(graph.edges[0].astype(np.int64) * receivers + graph.edges[1])) == edges
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_edges_come_in_the_order_of_a_walk_through_the_model(seed):
+    rng = generator(seed)
+    for _ in range(10):
+        layers, heads, parallel, attention_only = (int(rng.integers(1, high)) for high in (5, 5, 3, 3))
+        shape = (layers, heads, parallel == 2, attention_only == 2)
+        graph = transformer_graph(shape[0], shape[1], shape[2], attention_only=shape[3])
+        assert pairs_of(graph) == oracle.transformer_edges(*shape)
+        owners = [graph.nodes[i] for i in graph.receiver_node]
+        assert owners == [oracle.node_of(receiver) for receiver in graph.receivers]
+        assert (graph.source < graph.target).all()
+
+
+@pytest.mark.parametrize("model", GOLDEN)
+def test_orders_are_those_of_the_reference(model):
+    reference = json.loads(shared("golden", model, "reference.json").read_text())
+    arrays = load_file(shared("golden", model, "reference.safetensors"))
+    cfg = reference["cfg"]
+    graph = transformer_graph(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], cfg["d_model"])
+    assert list(graph.nodes[:-1]) == reference["src_nodes"]
+    assert list(graph.receivers) == reference["dst_nodes"]
+    assert list(graph.edge_names()) == reference["edge_names"]
+    legal = np.zeros((graph.n_sources, len(graph.receivers)), dtype=bool)
+    legal[graph.edges[0], graph.edges[1]] = True
+    assert (legal == arrays["real_edge_mask"]).all()
+    own = np.arange(graph.n_sources)[:, None] == graph.receiver_node[None, :]
+    assert (own == arrays["forward_to_backward"]).all()
+
+
+def test_edges_of_gpt2_are_those_of_a_published_file():
+    document = json.loads(shared("data", "mib", "ioi-eap-ig.json").read_text())
+    graph = transformer_graph(12, 12)
+    assert list(document["nodes"]) == list(graph.nodes)
+    assert list(document["edges"]) == list(graph.edge_names())
+
+
+def test_only_one_file_knows_the_arithmetic():
+    """Selection, pruning, curves and statistics know the table only; no other file computes its indices."""
+    package = Path(mi.circuit.__file__).parent.parent
+    sources = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
+    arithmetic = re.compile(r"(n_)?heads\s*\+\s*1\b|\b3\s*\*\s*(n_)?heads|1\s*\+\s*layer\s*\*")
+    assert {name for name, text in sources.items() if arithmetic.search(text)} == {"circuit/transformer.py"}
+    shape = re.compile(r"""n_heads|n_layers|f["'][am]\{""")
+    table_only = {n: t for n, t in sources.items() if n.startswith("circuit/") or n == "commands/prune.py"}
+    assert {name for name, text in table_only.items() if shape.search(text)} == {"circuit/transformer.py"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_names_and_indices_agree(seed):
+    rng = generator(seed)
+    for _ in range(20):
+        graph = any_graph(rng)
+        names = graph.edge_names()
+        assert names == tuple(f"{source}->{receiver}" for source, receiver in pairs_of(graph))
+        assert [graph.edge_index(name) for name in names] == list(range(graph.n_edges))
+        assert [graph.edge_name(i) for i in range(graph.n_edges)] == list(names)
+        sources = [source for source, _ in pairs_of(graph)]
+        receivers = [receiver for _, receiver in pairs_of(graph)]
+        assert graph.find(sources, receivers).tolist() == list(range(graph.n_edges))
+
+
+def test_edges_that_do_not_exist_are_not_found():
+    graph = transformer_graph(2, 2)
+    assert graph.find(["m1", "nobody", "input", "logits"], ["m0", "m0", "nothing", "m0"]).tolist() == [-1] * 4
+    empty = explicit_graph(["input", "logits"], ["logits"], [1], np.zeros((2, 0)))
+    assert empty.find(["input"], ["logits"]).tolist() == [-1]
+    for name in ("m1->m0", "m7->logits", "a0.h0<q>->m0", "m0"):
+        with pytest.raises(MiError):
+            graph.edge_index(name)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_head_gives_the_graph_back(seed):
+    rng = generator(seed)
+    for _ in range(10):
+        graph = some_transformer(rng)
+        again = from_head(json.loads(json.dumps(graph.head())))
+        assert (again.nodes, again.receivers, again.params) == (graph.nodes, graph.receivers, graph.params)
+        assert (again.edges == graph.edges).all() and again.digest == graph.digest
+        graph = random_graph(rng)
+        head = json.loads(json.dumps(graph.head()))
+        assert head == {"builder": "explicit", "blob": "graph", "digest": graph.digest}
+        again = from_head(head, {key: value.copy() for key, value in graph.table().items()})
+        assert pairs_of(again) == pairs_of(graph) and again.nodes == graph.nodes
+        with pytest.raises(MiError, match="table is missing"):
+            from_head(head)
+
+
+def test_the_digest_is_of_the_table_not_of_the_builder():
+    built = transformer_graph(3, 2, True, 64)
+    listed = explicit_graph(built.nodes, built.receivers, built.receiver_node, built.edges)
+    assert listed.digest == built.digest == transformer_graph(3, 2, True, 128).digest
+
+
+def test_the_digest_covers_every_part_of_the_table():
+    graph = transformer_graph(2, 2)
+    nodes, receivers = list(graph.nodes), list(graph.receivers)
+    owners, edges = graph.receiver_node.copy(), graph.edges.copy()
+    renamed, relabelled = ["start", *nodes[1:]], ["a0.h0<k>", "a0.h0<q>"]
+    first_two = [receivers.index(name) for name in ("a0.h0<q>", "a0.h0<k>")]
+    swapped = list(receivers)
+    swapped[first_two[0]], swapped[first_two[1]] = relabelled
+    owner_moved = owners.copy()
+    owner_moved[receivers.index("a1.h0<q>")] = nodes.index("a1.h1")
+    others = [
+        explicit_graph(renamed, receivers, owners, edges),
+        explicit_graph(nodes, swapped, owners, edges),
+        explicit_graph(nodes, receivers, owner_moved, edges),
+        explicit_graph(nodes, receivers, owners, edges[:, ::-1]),
+        explicit_graph(nodes, receivers, owners, edges[:, :-1]),
+    ]
+    digests = {graph.digest, *(other.digest for other in others)}
+    assert len(digests) == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "0" * 64},
+        {"digest": None},
+        {"params": {"n_layers": 2, "n_heads": 3}},
+        {"params": {}},
+        {"params": {"n_layers": "2", "n_heads": 2}},
+        {"params": {"n_layers": 0, "n_heads": 2}},
+        {"params": {"layers": 2}},
+        {"builder": "spider"},
+    ],
+)
+def test_a_head_that_does_not_match_is_refused(change):
+    with pytest.raises(MiError) as caught:
+        from_head({**transformer_graph(2, 2).head(), **change})
+    assert caught.value.code == 3
+
+
+def test_a_table_that_was_changed_is_refused():
+    graph = explicit_graph(["input", "n0", "logits"], ["n0", "logits"], [1, 2], np.array([[0, 1], [0, 1]]))
+    table = {**graph.table(), "edges": np.array([[0, 0], [0, 1]])}
+    with pytest.raises(MiError, match="digest"):
+        from_head(graph.head(), table)
+
+
+@pytest.mark.parametrize(
+    ("table", "fact"),
+    [
+        ((["input", "n0", "logits"], ["n0", "logits"], [1, 2], [[1], [0]]), "runs backward"),
+        ((["input", "n0", "logits"], ["n0", "logits"], [1, 2], [[0, 0], [0, 0]]), "twice"),
+        ((["input", "input", "logits"], ["logits"], [2], [[0], [0]]), "twice"),
+        ((["input", "n0", "logits"], ["n0", "n0"], [1, 1], [[0], [0]]), "twice"),
+        ((["input", "logits"], ["logits"], [2], [[0], [0]]), "out of range"),
+        ((["input", "logits"], ["logits"], [1], [[1], [0]]), "out of range"),
+        ((["input", "logits"], ["logits"], [1], [[0], [1]]), "out of range"),
+        ((["input", "logits"], ["logits"], [1], [[-1], [0]]), "out of range"),
+        ((["input", "logits"], ["logits"], [1, 1], [[0], [0]]), "owners"),
+        ((["in put", "logits"], ["logits"], [1], [[0], [0]]), "not a name"),
+    ],
+)
+def test_a_table_that_is_no_graph_is_refused(table, fact):
+    nodes, receivers, owners, edges = table
+    with pytest.raises(MiError, match=fact):
+        explicit_graph(nodes, receivers, owners, np.array(edges))
+
+
+def test_the_table_cannot_be_written_to():
+    graph = transformer_graph(2, 2)
+    for array in (graph.edges, graph.receiver_node, graph.source):
+        with pytest.raises(ValueError, match="read-only"):
+            array[..., 0] = 1
