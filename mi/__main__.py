@@ -1,0 +1,127 @@
+"""The front door: command line in, exit code out. Standard library only, so that `mi --help` is instant.
+
+It knows the names of the commands and nothing else about them; `mi/run.py` parses and runs the one that was named.
+"""
+
+from __future__ import annotations
+
+import sys
+
+GROUPS: dict[str, dict[str, str]] = {
+    "The main line": {
+        "data": "make or read examples of a task, or keep those the model gets right",
+        "cache": "run the model on clean and corrupted inputs; starts a pipe",
+        "attribute": "score every edge of the model's graph",
+        "prune": "keep the edges that matter: scores in, circuit out",
+        "score": "measure how faithful a circuit is, or the curve over sizes",
+        "pipe": "run several stages in one process: 'cache ! attribute ! prune'",
+    },
+    "Streams": {
+        "view": "show a stream as a table",
+        "log": "show the commands that made a stream, or a script that repeats them",
+        "verify": "check the digests of streams and of their tensors",
+        "stamp": "seal a stream again after an edit",
+        "pack": "copy a stream together with its tensors",
+        "schema": "print the JSON Schema of a kind of stream",
+    },
+    "The house": {
+        "info": "versions, devices, tasks and methods, or the sites of a model",
+        "gc": "empty the store of tensors that are old or too many",
+    },
+}
+COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
+
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line. Returns the exit code."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _dispatch(args)
+    except KeyboardInterrupt:  # while mi/run.py itself is being imported
+        return INTERRUPTED
+    except BrokenPipeError:
+        return BROKEN_PIPE
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args:
+        print(usage(), end="", file=sys.stderr)
+        return USAGE
+    first, rest = args[0], args[1:]
+    if first == "help" and rest:
+        first, rest = rest[0], [*rest[1:], "--help"]
+    if first in ("-h", "--help", "help"):
+        print(usage(), end="", flush=True)
+        return 0
+    if first in ("-V", "--version"):
+        from mi import __version__
+
+        print(f"mi {__version__}", flush=True)
+        return 0
+    if first not in COMMANDS:
+        return _unknown(first)
+    from mi.run import run
+
+    return run(first, rest)
+
+
+def usage() -> str:
+    """The text of `mi --help`."""
+    width = max(map(len, [*COMMANDS, "-V, --version"]))
+    lines = [
+        "Usage: mi COMMAND [OPTIONS] [FILE]",
+        "",
+        "Composable tools for mechanistic interpretability: find the part of a network that",
+        "does a job, and measure how faithful that part is. Commands are joined by pipes:",
+        "",
+        "    mi cache | mi attribute | mi prune | mi score",
+        "",
+    ]
+    for title, commands in GROUPS.items():
+        lines += [f"{title}:", *(f"  {name:<{width}}  {summary}" for name, summary in commands.items()), ""]
+    lines += [
+        "Options:",
+        f"  {'-h, --help':<{width}}  show this, or after a command its own help",
+        f"  {'-V, --version':<{width}}  show the version",
+        "",
+        "Exit codes: 0 done, 1 a check found something, 2 usage, 3 bad input, 4 the run failed.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unknown(word: str) -> int:
+    from difflib import get_close_matches
+
+    kind = "option" if word.startswith("-") else "command"
+    near = get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean 'mi {near[0]}'?" if near else "'mi --help' lists them"
+    print(f"mi: no {kind} {word!r}; {hint}", file=sys.stderr)
+    return USAGE
+
+
+def entry() -> None:
+    """The console script. Libraries must not read our flags (nnsight takes -v for itself), so argv is emptied."""
+    args = sys.argv[1:]
+    sys.argv[1:] = []
+    code = main(args)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # mi/run.py has said it, or nobody reads: the interpreter must not say it again
+        _silence(sys.stdout.fileno())
+        code = code or BROKEN_PIPE
+    sys.exit(code)
+
+
+def _silence(descriptor: int) -> None:
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+if __name__ == "__main__":
+    entry()

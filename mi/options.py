@@ -1,0 +1,135 @@
+"""The flags that commands share: one Annotated type each, so that the same flag is the same thing everywhere.
+
+A command writes `def prune(file: Input = None, top: Annotated[int | None, Option("--top", help="...")] = None, ...)`.
+The order in which a value is looked for: flag, environment (MI_DEVICE, ...), [tool.mi] in pyproject.toml, default.
+
+A `Recorded` among the annotations says how a parameter enters the chain of the stream that the command writes; a
+parameter without one is recorded as typed. Only this file and `mi/run.py` know that the parser is typer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal
+
+import typer
+
+Option = typer.Option
+Argument = typer.Argument
+
+
+class Recorded(Enum):
+    """How a parameter enters the chain."""
+
+    NEVER = "never"  # says where output goes or how loud it is: the result does not depend on it
+    FILE = "file"  # a path: recorded as its name and digest
+    MODEL = "model"  # a folder, recorded as its name and the digest of its weights; or an identifier, as typed
+
+
+Input = Annotated[
+    str | None,
+    Recorded.NEVER,  # the stream names its own past
+    typer.Argument(metavar="[FILE]", show_default=False, help="Stream to read; none, or -, is standard input."),
+]
+Files = Annotated[
+    list[str] | None,
+    Recorded.NEVER,
+    typer.Argument(metavar="[FILE]...", show_default=False, help="Streams to read; none, or -, is standard input."),
+]
+Output = Annotated[
+    str | None,
+    Recorded.NEVER,
+    typer.Option(
+        "--output", "-o", metavar="FILE", show_default=False, help="Write to FILE, whole or not at all; tensors lie beside it."
+    ),
+]
+Json = Annotated[
+    bool, Recorded.NEVER, typer.Option("--json", help="Write the stream itself on a terminal too, not a table.")
+]
+Quiet = Annotated[bool, Recorded.NEVER, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
+Fresh = Annotated[bool, Recorded.NEVER, typer.Option("--fresh", help="Do the work even if its result is in the store.")]
+DryRun = Annotated[bool, Recorded.NEVER, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+Seed = Annotated[int, typer.Option("--seed", envvar="MI_SEED", metavar="N", help="Seed of everything random.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, show_default=False, help="Use the first N examples of each split only."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split", metavar="NAME", show_default=False, help="Examples to use: train, validation, test or all."
+    ),
+]
+
+Model = Annotated[
+    str | None,
+    Recorded.MODEL,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="MI_MODEL",
+        metavar="MODEL",
+        show_default=False,
+        help="A folder, a hub identifier, or the name of an embedded model.",
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="REV", show_default=False, help="Commit, tag or branch of a hub model."),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run code that comes with the model; needs a pinned --revision."),
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Accept weights that are not safetensors, tensors only.")
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", envvar="MI_DEVICE", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16", "float64"],
+    typer.Option("--dtype", envvar="MI_DTYPE", help="Number format of weights and activations."),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", envvar="MI_BATCH_SIZE", metavar="N", min=1, show_default=False, help="Examples run at once."
+    ),
+]
+Executor = Annotated[
+    Literal["auto", "fast", "generic"],
+    typer.Option("--executor", envvar="MI_EXECUTOR", help="How the model is run: plain hooks, or nnsight's traces."),
+]
+Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32 in matrix products on a GPU.")]
+
+Task = Annotated[
+    str | None,
+    typer.Option("--task", metavar="TASK", show_default=False, help="Make examples of this task ('mi info' lists them)."),
+]
+Data = Annotated[
+    str | None,
+    Recorded.FILE,
+    typer.Option("--data", metavar="FILE", show_default=False, help="Take the examples from FILE."),
+]
+N = Annotated[
+    int, typer.Option("--number", "-n", metavar="N", min=1, help="Examples to make for each split.")
+]
+Counterfactual = Annotated[
+    str | None,
+    typer.Option("--counterfactual", metavar="NAME", show_default=False, help="How the clean prompt is corrupted."),
+]
+Bos = Annotated[
+    Literal["auto", "never"],
+    typer.Option("--bos", help="Put the tokenizer's beginning-of-sequence token before text, or never."),
+]
+Metric = Annotated[
+    Literal["logit-diff", "prob-diff", "kl", "accuracy"] | None,
+    typer.Option("--metric", show_default=False, help="What is measured at the answer; the default is the task's own."),
+]
+Ablation = Annotated[
+    Literal["counterfactual", "zero", "mean", "mean-positional"],
+    typer.Option("--ablation", help="What takes the place of a removed edge."),
+]

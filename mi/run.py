@@ -1,0 +1,309 @@
+"""One command's life: its name and its words in, an exit code out.
+
+Parse (typer), run, and turn whatever goes wrong into one clear message and the right exit code. A traceback is shown
+only under MI_TRACEBACK=1. The command asks `invocation()` for how it was called, in the canonical form that the chain of
+a stream records. Only this file and `mi/options.py` know that the parser is typer.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+import signal
+import sys
+import threading
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError
+from mi.options import Recorded
+from mi.show.notes import Voice, say, voice
+
+if TYPE_CHECKING:
+    from mi.io.chain import Invocation
+
+Word = str | dict[str, str]
+ONE_LINE = 120  # a message that is longer is put on two lines
+
+
+@dataclass
+class Call:
+    """A command, its function and the values of its parameters."""
+
+    command: str
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """The whole life of `mi COMMAND ARGV...`. Never raises."""
+    token = voice.set(Voice(command))
+    try:
+        with _signals():
+            code = execute(command, argv)
+            _flush()
+        return code
+    except BaseException as error:
+        return report(error)
+    finally:
+        voice.reset(token)
+
+
+def execute(command: str, argv: Sequence[str]) -> int:
+    """Parse and run, and let errors through: what `run` wraps, and what `mi pipe` does for each stage."""
+    call = parse(command, argv)
+    if isinstance(call, int):
+        return call
+    voice_token = voice.set(Voice(call.command, bool(call.arguments.get("quiet"))))
+    call_token = _current.set(call)
+    try:
+        code = call.function(**call.arguments)
+        return OK if code is None else int(code)
+    finally:
+        _current.reset(call_token)
+        if sys.exc_info()[0] is None:  # an error is reported in the name of the command that raised it
+            voice.reset(voice_token)
+
+
+def parse(command: str, argv: Sequence[str]) -> Call | int:
+    """The call that the words mean, or the exit code if they asked for help only."""
+    command, function, words = find(command, argv)
+    calls: list[Call] = []
+    parser = build(command, function, lambda **arguments: calls.append(Call(command, function, arguments)))
+    try:
+        outcome = parser.main(
+            args=list(words), prog_name=f"mi {command}", standalone_mode=False, default_map=_settings(command, function)
+        )
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # every error of the parser has it, in all versions of typer
+            raise
+        raise _usage_error(command, error) from error
+    return calls[0] if calls else int(outcome or OK)
+
+
+def find(command: str, argv: Sequence[str]) -> tuple[str, Callable[..., Any], Sequence[str]]:
+    """The function of a command. A module with SUBCOMMANDS gives some first words a function of their own."""
+    module = import_module(f"mi.commands.{command}")
+    inner = getattr(module, "SUBCOMMANDS", {})
+    if argv and argv[0] in inner:
+        return f"{command} {argv[0]}", inner[argv[0]], argv[1:]
+    return command, getattr(module, command), argv
+
+
+def build(command: str, function: Callable[..., Any], call: Callable[..., Any] | None = None) -> Any:
+    """The parser of one command, made from its function's signature and docstring."""
+
+    def target(**arguments: Any) -> None:
+        if call is not None:
+            call(**arguments)
+
+    hints = typing.get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values()]
+    target.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    target.__annotations__ = {p.name: p.annotation for p in parameters}
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(
+        name=command,
+        help=help_text(function),
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )(target)
+    return typer.main.get_command(app)
+
+
+def help_text(function: Callable[..., Any]) -> str:
+    """A command's docstring for the parser, which would re-wrap the examples if they were not marked."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(f"\b\n{p}" if p.startswith("Examples:") or p.startswith("    ") else p for p in paragraphs)
+
+
+def invocation() -> Invocation:
+    """How the running command was called, for the chain of the stream that it writes."""
+    from mi.io.chain import Invocation
+
+    call = _current.get()
+    if call is None:
+        raise RuntimeError("invocation() is only for a running command")
+    return Invocation(call.command, tuple(canonical_argv(call.function, call.arguments)))
+
+
+def canonical_argv(function: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[Word]:
+    """The words that a result depends on: values that differ from the default, in the order of the signature, wherever
+    they came from (flag, environment, settings). Files appear as name and digest."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        value = arguments.get(name, parameter.default)
+        marks = getattr(hints[name], "__metadata__", ())
+        if value is None or value == parameter.default or Recorded.NEVER in marks:
+            continue
+        info = next((m for m in marks if hasattr(m, "param_decls")), None)
+        positional = isinstance(info, type(typer.Argument()))
+        flag = None if positional else _flag(name, info)
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(item, bool):
+                yield flag if item else f"--no-{name.replace('_', '-')}"  # type: ignore[misc]
+                continue
+            if flag:
+                yield flag
+            yield _word(item, marks)
+
+
+def _flag(name: str, info: Any) -> str:
+    declared = [d for d in (getattr(info, "param_decls", None) or ()) if d.startswith("--")]
+    return declared[0].split("/")[0] if declared else f"--{name.replace('_', '-')}"
+
+
+def _word(item: Any, marks: Sequence[Any]) -> Word:
+    if Recorded.FILE in marks:
+        from mi.io.digests import file_digest
+
+        return {"name": portable(item), "sha256": file_digest(item)}
+    if Recorded.MODEL in marks and os.path.isdir(item):
+        from mi.io.digests import weights_digest
+
+        return {"name": portable(item), "sha256": weights_digest(item)}
+    return str(getattr(item, "value", item))
+
+
+def portable(path: str) -> str:
+    """A path as a stream may record it: relative, and nothing about this machine."""
+    if not os.path.isabs(path):
+        return Path(path).as_posix()
+    try:
+        return Path(path).resolve().relative_to(Path.cwd().resolve()).as_posix()
+    except ValueError:
+        return Path(path).name
+
+
+def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults from [tool.mi] and [tool.mi.COMMAND] of the nearest pyproject.toml, by parameter name."""
+    from mi.io.settings import project
+
+    table = project()
+    names = inspect.signature(function).parameters
+    own = table.get(command)
+    merged = {**table, **(own if isinstance(own, dict) else {})}
+    values = {key.replace("-", "_"): value for key, value in merged.items()}
+    return {name: values[name] for name in names if name in values}
+
+
+# Errors
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong, once, and give the exit code."""
+    if os.environ.get("MI_TRACEBACK") == "1" and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _discard_stdout()
+        return BROKEN_PIPE
+    failure = explain(error)
+    say(message(failure))
+    if isinstance(error, OSError):
+        _discard_stdout()
+    return failure.code
+
+
+def message(error: MiError) -> str:
+    """Place, fact, next step, on one line or two."""
+    fact = ": ".join(filter(None, (error.place, error.fact)))
+    if not error.hint:
+        return fact
+    program = voice.get().program
+    one = f"{fact}; {error.hint}"
+    return one if len(program) + 2 + len(one) <= ONE_LINE and "\n" not in one else f"{fact}\n  {error.hint}"
+
+
+def explain(error: BaseException) -> MiError:
+    """Any error as the one kind that a user sees."""
+    if isinstance(error, MiError):
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+        return MiError("out of memory", "use a smaller --batch-size, or --limit the examples", code=FAILED)
+    if isinstance(error, OSError):
+        return _explain_os(error)
+    if isinstance(error, ModuleNotFoundError):
+        return MiError(f"the Python package {error.name!r} is missing", "install mi again", code=FAILED)
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    fact = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return MiError(f"unexpected {fact}", "MI_TRACEBACK=1 shows where; please report it", code=FAILED)
+
+
+# What a RuntimeError says when memory runs out: torch has no class of its own for it on the CPU.
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "MPS backend out of memory", "bad_alloc")
+_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
+_UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def _explain_os(error: OSError) -> MiError:
+    place = str(error.filename) if error.filename is not None else ""
+    if error.errno in _FULL:
+        return MiError(
+            f"cannot write: {_FULL[error.errno]}", "nothing was replaced: make room and run again", place=place, code=FAILED
+        )
+    fact = (error.strerror or str(error) or type(error).__name__).lower()
+    return MiError(fact, place=place, code=BAD_INPUT if isinstance(error, _UNREADABLE) else FAILED)
+
+
+def _usage_error(command: str, error: Any) -> MiError:
+    text = str(error.format_message()).strip().rstrip(".")
+    text = text[:1].lower() + text[1:]
+    return MiError(text, f"see 'mi {command} --help'", code=USAGE)
+
+
+# The process
+
+
+def _flush() -> None:
+    """Find out now, not at exit, whether everything was really written."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _discard_stdout() -> None:
+    """What is still buffered cannot be written; the interpreter must not try again at exit and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command in order, so that temporary files go with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    old = {number: signal.getsignal(number) for number in wanted}
+    for number, handler in old.items():
+        if handler == signal.SIG_DFL:  # nohup has SIGHUP ignored: leave it so
+            signal.signal(number, lambda n, _: sys.exit(128 + n))
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Records for eyes: notes, progress, tables."""
