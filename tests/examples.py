@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mi.tasks.encode import Encoded, encode
+
 
 @dataclass(frozen=True)
 class IdExample:
@@ -43,3 +45,19 @@ def random_examples(
             )
         )
     return made
+
+
+def encoded(examples: Sequence[IdExample]) -> list[Encoded]:
+    """The same examples as the package's own records, encoded by its own code; their ids are their places."""
+    records = [
+        {
+            "id": f"example-{place}",
+            "clean": list(example.clean),
+            "corrupted": list(example.corrupted),
+            "answers": list(example.answers),
+            "foils": list(example.foils),
+            "read": example.read,
+        }
+        for place, example in enumerate(examples)
+    ]
+    return encode(records, None)

@@ -13,7 +13,8 @@ from tests.data_dir import shared
 from tests.examples import IdExample
 from tests.oracle.weights import Weights, read_folder
 
-MODELS = ("gpt2-tiny", "llama-tiny", "neox-tiny")
+FAMILIES = {"gpt2-tiny": "gpt2", "llama-tiny": "llama", "neox-tiny": "gpt_neox"}
+MODELS = tuple(FAMILIES)
 MODES = ("signed", "absolute")
 ABLATIONS = {"counterfactual": "", "zero": "_zero", "mean-positional": "_mean_positional"}  # suffixes of array names
 

@@ -1,0 +1,63 @@
+"""Attribution scores of the package against the stored reference numbers, through both executors."""
+
+import numpy as np
+import pytest
+
+from mi.core.attribute import attribute
+from tests.examples import encoded
+from tests.golden.golden import Golden, golden
+from tests.golden.package import ADAPTED, EXECUTORS, model_of
+from tests.oracle import attribution
+
+SCORE = 2e-5  # float32, on scores of about 1
+SAME = 1e-9  # float64
+# name of the stored array: keyword arguments that ask for it
+METHODS = {
+    "eap_patching": {"method": "eap"},
+    "eap_zero": {"method": "eap", "ablation": "zero"},
+    "eap_ig_inputs_m5": {"method": "eap-ig", "steps": 5, "rule": "left"},
+}
+
+
+@pytest.fixture(params=ADAPTED)
+def case(request: pytest.FixtureRequest) -> Golden:
+    return golden(request.param)
+
+
+def scores(case: Golden, name: str, *, double: bool = False, **options: object) -> np.ndarray:
+    return attribute(model_of(case.folder, double), encoded(case.examples), **METHODS[name], **options).edge
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_in_float32(case: Golden, name: str, executor: str) -> None:
+    found = scores(case, name, executor=executor)
+    np.testing.assert_allclose(found, case.as_edges(case.reference[f"scores.{name}"]), rtol=0, atol=SCORE)
+    np.testing.assert_allclose(found, case.as_edges(case.independent[f"scores.{name}"]), rtol=0, atol=SCORE)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_in_float64(case: Golden, name: str) -> None:
+    found = scores(case, name, double=True)
+    np.testing.assert_allclose(found, case.as_edges(case.independent[f"scores.{name}"]), rtol=0, atol=SAME)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_reference_divides_by_the_batch_twice(case: Golden, name: str) -> None:
+    """`--compat mib` gives what the reference returned: here one batch of sixteen, so a sixteenth of the score."""
+    found = scores(case, name, compat="mib")
+    np.testing.assert_allclose(found, case.as_edges(case.reference[f"raw.{name}"]), rtol=0, atol=SCORE / 16)
+    assert np.abs(found).max() < 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16])
+def test_uneven_batches_weigh_unevenly_in_the_reference(case: Golden, batch_size: int) -> None:
+    """Batches of 5, 5, 5 and 1: the last example counts five times as much as the others."""
+    found = scores(case, "eap_patching", compat="mib", batch_size=batch_size)
+    exact = attribution.eap(case.weights, case.examples, "logit-diff", "counterfactual")
+    expected = attribution.as_edges(case.weights, attribution.reference_batching(exact, batch_size))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=SCORE / batch_size)
+
+
+def test_the_graph_lists_edges_as_the_reference_does(case: Golden) -> None:
+    assert list(model_of(case.folder).graph.edge_names()) == case.notes["edge_names"]
