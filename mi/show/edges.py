@@ -1,0 +1,100 @@
+"""Edges with a score, wherever a stream keeps them: a head, records and perhaps the blob of scores in, names and scores
+out. Used by everything that shows edges."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mi.circuit.graph import Graph, from_head
+from mi.circuit.names import ARROW
+from mi.circuit.select import ranked
+from mi.errors import MiError, UsageError
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Scored edges in the order of the stream. `graph` is there where they are all edges of one."""
+
+    source: Sequence[str]
+    receiver: Sequence[str]
+    score: np.ndarray  # float [n]
+    standard_error: np.ndarray | None = None  # float [n], from disjoint shards of the examples
+    graph: Graph | None = None
+
+    def name(self, index: int) -> str:
+        return f"{self.source[index]}{ARROW}{self.receiver[index]}"
+
+    def chosen(self, patterns: Sequence[str] = ()) -> list[int]:
+        """The edges that a pattern means (all, without patterns), largest magnitude first."""
+        mask = np.ones(len(self.score), dtype=bool)
+        if patterns:
+            mask = self._matching(patterns)
+        order: list[int] = ranked(self.score, mask).tolist()
+        return order
+
+    def _matching(self, patterns: Sequence[str]) -> np.ndarray:
+        if self.graph is not None:
+            from mi.circuit.globs import matching
+
+            return matching(self.graph, patterns)
+        mask = np.zeros(len(self.score), dtype=bool)
+        for pattern in patterns:
+            mask |= [_means(pattern, s, r) for s, r in zip(self.source, self.receiver, strict=True)]
+        if not mask.any():
+            raise UsageError(f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, a9.*->logits")
+        return mask
+
+    def records(self) -> list[dict[str, Any]]:
+        """One record per edge, in the order of the stream."""
+        scores = [float(value) for value in self.score.tolist()]
+        return [
+            {"src": source, "dst": receiver, "score": score}
+            for source, receiver, score in zip(self.source, self.receiver, scores, strict=True)
+        ]
+
+
+def edges_of(
+    head: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    tensors: Callable[[str], Mapping[str, np.ndarray]] | None = None,
+) -> Edges:
+    """The edges of a scores or circuit stream: from its blob where it has one, else from its records."""
+    if tensors is None:
+        score = np.array([record.get("score", 0.0) for record in records], dtype=np.float64)
+        return Edges([r["src"] for r in records], [r["dst"] for r in records], score)
+    table = tensors(head["graph"]["blob"]) if head.get("graph", {}).get("builder") == "explicit" else None
+    graph = from_head(head["graph"], table)
+    arrays = tensors("scores")
+    if "edge" not in arrays:
+        raise MiError("the scores are not scores of edges", "this mi shows the level 'edge' only")
+    sources, receivers = ([names[i] for i in index.tolist()] for names, index in zip((graph.nodes, graph.receivers), graph.edges))
+    return Edges(sources, receivers, arrays["edge"], _standard_error(arrays), graph)
+
+
+def _standard_error(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Of the mean over examples, from the sums over shards: sqrt(sum_s n_s (mean_s - mean)^2 / (S - 1) / N)."""
+    if "edge_shards" not in arrays or len(arrays["shard_n"]) < 2:
+        return None
+    n = arrays["shard_n"].astype(np.float64)[:, None]  # [S, 1]
+    sums = arrays["edge_shards"].astype(np.float64)  # [S, E]
+    mean = sums.sum(axis=0) / n.sum()
+    between = (n * (sums / np.maximum(n, 1) - mean) ** 2).sum(axis=0) / (len(n) - 1)
+    return np.sqrt(between / n.sum())
+
+
+def _means(pattern: str, source: str, receiver: str) -> bool:
+    """The rule of mi/circuit/globs.py for a single edge: its right side may name the receiver or the whole node."""
+    left, arrow, right = pattern.partition(ARROW)
+    node = receiver.partition("<")[0]
+    if arrow:
+        return fnmatch.fnmatchcase(source, left) and (_like(receiver, right) or _like(node, right))
+    return _like(source, left) or _like(receiver, left) or _like(node, left)
+
+
+def _like(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern)

@@ -1,0 +1,144 @@
+"""What a stream holds, for eyes: head, records and tensors in, tables out, one small function per kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mi.show.edges import edges_of
+from mi.show.head import one_line
+from mi.show.numbers import bar, number
+from mi.show.report import report_tables
+from mi.show.table import Column, Table
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A stream to be looked at. `tensors(name)` gives the arrays of one blob, read when they are needed."""
+
+    head: Mapping[str, Any]
+    records: Sequence[Record]
+    tensors: Callable[[str], Mapping[str, np.ndarray]]
+    blobs: Sequence[str] = field(default_factory=tuple)
+
+
+def tables(stream: Shown, top: int | None = None, patterns: Sequence[str] = ()) -> list[Table]:
+    """The tables of a stream: at most `top` rows (None: all), only the edges that a pattern means."""
+    return KINDS.get(stream.head.get("kind", ""), _other)(stream, top, patterns)
+
+
+def _examples(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    rows = [
+        (
+            str(record.get("split", "")),
+            _text(record.get("clean")),
+            _text(record.get("corrupted")),
+            _texts(record.get("answers")),
+            _texts(record.get("foils")),
+        )
+        for record in stream.records[:top]
+    ]
+    columns = (
+        Column("split"),
+        Column("clean", wide=True),
+        Column("corrupted", wide=True),
+        Column("answers"),
+        Column("foils"),
+    )
+    return [Table(columns, rows, _title(stream), _more(len(rows), len(stream.records), "examples"))]
+
+
+def _cache(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    metric = stream.head.get("task", {}).get("metric", "metric")
+    baselines = [record["baseline"] for record in stream.records if "baseline" in record]
+    rows = [
+        (
+            str(record.get("split", "")),
+            _text(record.get("clean")),
+            _texts(record.get("answers")),
+            *(number(record.get("baseline", {}).get(run)) for run in ("clean", "corrupted")),
+        )
+        for record in stream.records[:top]
+    ]
+    columns = (
+        Column("split"),
+        Column("clean", wide=True),
+        Column("answers"),
+        Column(f"{metric}, clean", right=True),
+        Column("corrupted", right=True),
+    )
+    notes = [*_more(len(rows), len(stream.records), "examples")]
+    if baselines:
+        clean, corrupted = (float(np.mean([b[run] for b in baselines])) for run in ("clean", "corrupted"))
+        notes.append(f"mean {metric}: {number(clean)} clean, {number(corrupted)} corrupted")
+    return [Table(columns, rows, _title(stream), notes)]
+
+
+def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    edges = edges_of(stream.head, stream.records, stream.tensors if "scores" in stream.blobs else None)
+    chosen = edges.chosen(patterns)
+    shown = chosen if top is None else chosen[:top]
+    largest = max((abs(float(edges.score[i])) for i in chosen[:1]), default=0.0)
+    spread = edges.standard_error
+    columns = [Column("edge"), Column("score", right=True)]
+    if spread is not None:
+        columns.append(Column("± s.e.", right=True))
+    columns.append(Column(""))
+    rows = []
+    for i in shown:
+        score = float(edges.score[i])
+        error = [] if spread is None else [number(float(spread[i]), 2)]
+        rows.append((edges.name(i), number(score), *error, bar(score, largest)))
+    return [Table(columns, rows, _title(stream), _more(len(rows), len(chosen), "edges"))]
+
+
+def _report(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    return report_tables(_title(stream), stream.head, stream.records, top)
+
+
+def _other(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    """A kind that this file does not know: its records, field by field."""
+    names = list(dict.fromkeys(name for record in stream.records for name in record))
+    rows = [tuple(_text(record.get(name)) for name in names) for record in stream.records[:top]]
+    return [
+        Table([Column(n) for n in names], rows, _title(stream), _more(len(rows), len(stream.records), "records"))
+    ]
+
+
+KINDS: dict[str, Callable[[Shown, int | None, Sequence[str]], list[Table]]] = {
+    "examples": _examples,
+    "cache": _cache,
+    "scores": _edges,
+    "circuit": _edges,
+    "report": _report,
+}
+
+
+def _title(stream: Shown) -> str:
+    return one_line(stream.head)
+
+
+def _more(shown: int, total: int, what: str) -> tuple[str, ...]:
+    return (f"{shown:,} of {total:,} {what}",) if shown < total else (f"{total:,} {what}",)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.replace("\n", "\\n")
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _texts(values: Any) -> str:
+    """A set of answers: strings are quoted so that their leading space is seen."""
+    if not isinstance(values, (list, tuple)):
+        values = [] if values is None else [values]
+    return " ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in values)

@@ -1,0 +1,91 @@
+"""A table as data, and its two drawings: plain text for pipes and files, rich for a terminal.
+
+In: titles, columns and cells that are already text. Out: text. rich is imported only to draw on a terminal.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    right: bool = False  # numbers stand to the right
+    wide: bool = False  # text that may be cut on a narrow terminal
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under named columns. `notes` are lines below it; `title` stands above."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def write(tables: Iterable[Table], out: TextIO | None = None) -> None:
+    """Draw tables on stdout, in colour if it is a terminal."""
+    out = out or sys.stdout
+    draw = _pretty if out.isatty() else plain
+    for index, table in enumerate(tables):
+        out.write(("\n" if index else "") + draw(table))
+
+
+def plain(table: Table) -> str:
+    """Aligned columns, two spaces apart, nothing cut: for eyes in a pager, for grep and awk."""
+    lines = [table.title] if table.title else []
+    if table.columns:
+        cells = [[column.name for column in table.columns], *table.rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+        lines += [_line(row, widths, table.columns) for row in cells]
+    return "".join(f"{line}\n" for line in [*lines, *table.notes])
+
+
+def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
+    padded = (
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, width, column in zip(row, widths, columns, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _pretty(table: Table) -> str:
+    """The same for a terminal: long text is cut to the width, heads are dimmed, numbers below zero are red."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console = Console(width=shutil.get_terminal_size((100, 24)).columns, force_terminal=True, highlight=False)
+    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", title_justify="left")
+    for column in table.columns:
+        grid.add_column(
+            column.name,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if column.wide else None,
+            min_width=None if column.wide else min(len(column.name), 12),
+        )
+    for row in table.rows:
+        grid.add_row(*(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)))
+    with console.capture() as capture:
+        if table.title:
+            console.print(Text(table.title, style="bold"))
+        if table.columns:
+            console.print(grid)
+        for line in table.notes:
+            console.print(Text(line, style="dim"))
+    return capture.get()
+
+
+def _cell(cell: str, column: Column):  # type: ignore[no-untyped-def]  # rich is imported only where it draws
+    from rich.text import Text
+
+    return Text(cell, style="red" if column.right and cell.startswith("-") else "")
