@@ -46,8 +46,8 @@ def cpr_capped(faithfulness: np.ndarray, x: Sequence[float] = PERCENTAGES) -> np
     return _area(np.clip(faithfulness, 0, 1), np.asarray(x))
 
 
-def average(faithfulness: np.ndarray, x: Sequence[float] = PERCENTAGES) -> np.ndarray:
-    """The plain mean over the sizes."""
+def average(faithfulness: np.ndarray, _: Sequence[float] = PERCENTAGES) -> np.ndarray:
+    """The plain mean over the sizes, wherever they lie."""
     return np.asarray(faithfulness).mean(axis=-1)
 
 

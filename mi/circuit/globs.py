@@ -24,9 +24,10 @@ def matching(graph: Graph, patterns: Iterable[str], flag: str = "") -> np.ndarra
     for pattern in patterns:
         edges = _match(graph, pattern)
         if not edges.any():
+            example = f"{graph.nodes[0]}{ARROW}{graph.receivers[-1]}"
             raise UsageError(
                 f"{flag} {pattern!r} matches no edge or node of the graph".lstrip(),
-                f"nodes are called like {graph.nodes[0]}, {graph.nodes[1]}; edges like {graph.nodes[0]}->{graph.receivers[0]}",
+                f"a node is called {graph.nodes[0]}, an edge {example}; put patterns in quotes",
             )
         matched |= edges
     return matched

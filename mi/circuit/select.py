@@ -9,7 +9,7 @@ circuit smaller.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -98,24 +98,27 @@ def exact_size(
         order = np.argsort(-key, kind="stable")[:candidates]
     else:
         raise ValueError(f"{rule} does not rank edges")
-    return exact_prefix(graph, order, budget)
-
-
-def exact_prefix(graph: Graph, order: np.ndarray, budget: int) -> Exact:
-    """The largest circuit of at most `budget` edges that pruning leaves of the first n edges of `order`, for any n.
-
-    A longer prefix contains the shorter one, so every path of the shorter is a path of the longer: the pruned size never
-    falls as n grows, and bisection is exact. It can jump past the budget; then the size below the jump is the nearest.
-    """
-
-    def pruned(n: int) -> np.ndarray:
-        return connected(graph, _mask(graph, order[:n]))
-
-    most = _last_true(len(order), lambda n: int(np.count_nonzero(pruned(n))) <= budget)
-    mask = pruned(most)
+    most = longest_prefix(graph, order, budget)
+    mask = prefix(graph, order, most)
     realised = np.count_nonzero(mask)
-    needed = _last_true(most, lambda n: np.count_nonzero(pruned(n)) < realised) + 1 if realised else 0
-    return Exact(mask, needed)
+    if not realised:
+        return Exact(mask, 0)
+    return Exact(mask, 1 + _last_true(most, lambda n: bool(np.count_nonzero(prefix(graph, order, n)) < realised)))
+
+
+def prefix(graph: Graph, order: np.ndarray, n: int) -> np.ndarray:
+    """What pruning leaves of the first n edges of `order`, bool [E]."""
+    return connected(graph, _mask(graph, order[:n]))
+
+
+def longest_prefix(graph: Graph, order: np.ndarray, budget: int) -> int:
+    """The largest n for which pruning leaves at most `budget` of the first n edges of `order`.
+
+    A longer prefix contains the shorter one, so every path of the shorter is a path of the longer: the pruned size
+    never falls as n grows, and bisection is exact. The size can jump past the budget; then the one below the jump is
+    the nearest from below.
+    """
+    return _last_true(len(order), lambda n: bool(n <= budget or np.count_nonzero(prefix(graph, order, n)) <= budget))
 
 
 def ranked(scores: np.ndarray, mask: np.ndarray, absolute: bool = True) -> np.ndarray:
@@ -175,29 +178,35 @@ def _greedy_order(graph: Graph, key: np.ndarray, n: int) -> np.ndarray:
     One heap entry for each node that is in: the best edge into it that is not taken yet.
     """
     edges = np.flatnonzero(key > -np.inf)
-    edges = edges[np.lexsort((-key[edges], graph.target[edges]))]  # by node, best first, ties in edge order
-    ends = np.searchsorted(graph.target[edges], np.arange(len(graph.nodes) + 1)).tolist()
-    cost, source, index = (-key[edges]).tolist(), graph.source[edges].tolist(), edges.tolist()
-    inside = [False] * len(graph.nodes)
-    heap: list[tuple[float, int, int, int]] = []  # cost, edge, its place, where its node's edges end
+    into = graph.target[edges]
+    edges = edges[np.argsort(into, kind="stable")]
+    ends = np.searchsorted(np.sort(into), np.arange(len(graph.nodes) + 1)).tolist()
+    source = graph.source
+    inside = np.zeros(len(graph.nodes), dtype=bool)
+    heap: list[tuple[float, int, Iterator[tuple[float, int]]]] = []  # cost of the edge, edge, the edges after it
 
     def enter(node: int) -> None:
         inside[node] = True
-        first, end = ends[node], ends[node + 1]
-        if first < end:
-            heapq.heappush(heap, (cost[first], index[first], first, end))
+        incoming = edges[ends[node] : ends[node + 1]]
+        cost = -key[incoming]
+        best = np.argsort(cost, kind="stable")[:n]
+        rest = zip(cost[best].tolist(), incoming[best].tolist(), strict=True)
+        first = next(rest, None)
+        if first is not None:
+            heapq.heappush(heap, (*first, rest))
 
     enter(graph.sink)
     taken: list[int] = []
     while heap and len(taken) < n:
-        _, edge, place, end = heap[0]
+        _, edge, rest = heap[0]
         taken.append(edge)
-        if place + 1 < end:
-            heapq.heapreplace(heap, (cost[place + 1], index[place + 1], place + 1, end))
-        else:
+        following = next(rest, None)
+        if following is None:
             heapq.heappop(heap)
-        if not inside[source[place]]:
-            enter(source[place])
+        else:
+            heapq.heapreplace(heap, (*following, rest))
+        if not inside[source[edge]]:
+            enter(int(source[edge]))
     return np.array(taken, dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Random graphs that no transformer has, and seeds that differ from run to run (printed, so that a failure can be replayed)."""
+"""Random graphs that no transformer has, and seeds that differ from run to run: printed."""
 
 import secrets
 

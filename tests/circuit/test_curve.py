@@ -23,9 +23,12 @@ def test_areas_equal_the_plain_sums(seed):
 
 def test_known_curves():
     ones, late = np.ones(10), np.array([0.0] * 9 + [1.0])
-    assert curve.cpr(ones) == pytest.approx(0.999, abs=1e-12) and curve.cmd(ones) == 0
-    assert curve.cpr(late) == pytest.approx(0.25) and curve.cmd(late) == pytest.approx(0.749)
-    assert curve.cpr_log(ones) == pytest.approx(math.log(1000)) and curve.cmd_log(ones) == 0
+    assert curve.cpr(ones) == pytest.approx(0.999, abs=1e-12)
+    assert curve.cmd(ones) == 0
+    assert curve.cpr(late) == pytest.approx(0.25)
+    assert curve.cmd(late) == pytest.approx(0.749)
+    assert curve.cpr_log(ones) == pytest.approx(math.log(1000))
+    assert curve.cmd_log(ones) == 0
     assert curve.cpr_capped(3 * ones) == curve.cpr(ones) < curve.cpr(3 * ones)
     assert curve.average(late) == pytest.approx(0.1)
 

@@ -24,7 +24,8 @@ def test_parse_undoes_format(seed):
         assert parse(str(name)) == name
         edge = EdgeName(Name(part(), None, maybe(part()), maybe(part())), name)
         assert parse_edge(str(edge)) == edge
-        assert f"{name}" == str(name) and f"{edge}" == str(edge)
+        assert f"{name}" == str(name)
+        assert f"{edge}" == str(edge)
 
 
 def test_every_part_is_found():

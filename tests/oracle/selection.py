@@ -1,7 +1,7 @@
 """Graphs, selection, pruning and curves by plain loops over names: slow, obvious, and sharing no code with `mi`.
 
-An edge is a pair (source, receiver) of names; `node_of(receiver)` is the node that the receiver belongs to. A circuit is
-a set of indices into the list of edges. Ties go to the edge that is listed first.
+An edge is a pair (source, receiver) of names; `node_of(receiver)` is the node that the receiver belongs to. A circuit
+is a set of indices into the list of edges. Ties go to the edge that is listed first.
 """
 
 import math
@@ -61,7 +61,7 @@ def greedy(edges, scores, n, absolute, sink="logits"):
 
 
 def prune(edges, kept, roots=("input",), sink="logits"):
-    """The fixpoint: drop nodes without an incoming or without an outgoing kept edge, then their edges, until it holds."""
+    """The fixpoint: drop nodes without a kept edge in or without one out, then their edges, until nothing changes."""
     kept = set(kept)
     while True:
         has_outgoing = {edges[e][0] for e in kept} | {sink}
