@@ -26,7 +26,7 @@ def file(path: str | Path) -> Iterator[BinaryIO]:
     try:
         mode = _mode(target)
         if mode is not None and not stat.S_ISREG(mode):
-            with open(target, "wb", buffering=0) as straight:
+            with open(target, "wb") as straight:
                 yield straight
             return
         _remove_stale(target)

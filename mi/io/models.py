@@ -1,0 +1,97 @@
+"""Where a model lies: an embedded name, a folder or a hub id in; its folder and how a stream names it out.
+
+No torch: light commands, and a command that only looks its result up in the store, need no more than this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mi.errors import MiError
+
+DEFAULT = "default"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_NEEDED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class Located:
+    """``id`` and ``revision`` are what a stream records: never an absolute path."""
+
+    id: str
+    revision: str | None
+    folder: Path
+
+    def config(self) -> dict[str, Any]:
+        """The model's config.json."""
+        path = self.folder / "config.json"
+        try:
+            config = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise MiError(f"{self.id} has no config.json", "name a Hugging Face model folder", place="-m") from None
+        except (OSError, ValueError) as error:
+            raise MiError(f"{self.id}/config.json cannot be read: {error}", place="-m") from None
+        if not isinstance(config, dict):
+            raise MiError(f"{self.id}/config.json is not an object", place="-m")
+        return config
+
+
+def locate(ref: str | None, revision: str | None = None, *, allow_pickle: bool = False) -> Located:
+    """Find a model; a hub model is fetched if it is not in the hub's own cache.
+
+    Raises:
+        MiError: there is no such model, or the hub cannot be reached.
+    """
+    from mi import embedded
+
+    ref = ref or DEFAULT
+    if ref in embedded.NAMES:
+        if revision is not None:
+            raise MiError(f"the embedded model '{ref}' has no revisions", "leave --revision away", place="-m", code=2)
+        return Located(ref, None, embedded.path(ref))
+    folder = Path(ref)
+    if folder.is_dir():
+        return Located(Path(os.path.relpath(folder)).as_posix(), None, folder)
+    if folder.exists():
+        raise MiError(f"{ref} is a file", "name the model's folder", place="-m")
+    if ref.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(ref):
+        raise MiError(f"there is no folder {ref}", "-m takes a folder, a hub id or an embedded name", place="-m")
+    return _from_hub(ref, revision, allow_pickle)
+
+
+def of_head(head: Mapping[str, Any]) -> Located:
+    """The model that a stream was made with."""
+    model = head.get("model")
+    if not isinstance(model, dict) or "id" not in model:
+        raise MiError("the stream names no model", "give one with -m")
+    return locate(model["id"], model.get("revision"))
+
+
+def _from_hub(ref: str, revision: str | None, allow_pickle: bool) -> Located:
+    from huggingface_hub import snapshot_download
+
+    patterns = [*_NEEDED, "*.bin"] if allow_pickle else _NEEDED
+    try:
+        folder = Path(snapshot_download(ref, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        at = f" at revision {revision}" if revision else ""
+        raise MiError(
+            f"no folder or embedded model is called {ref}{at}, and the hub did not give it: {reason}",
+            "embedded models: " + ", ".join(_embedded_names()),
+            place="-m",
+        ) from None
+    # A snapshot's folder is named after the commit, which pins what a branch name does not.
+    return Located(ref, folder.name, folder)
+
+
+def _embedded_names() -> tuple[str, ...]:
+    from mi import embedded
+
+    return embedded.NAMES

@@ -1,0 +1,77 @@
+"""Standard input and its manners: a terminal, a closed descriptor, /dev/null, an empty, idle or dead pipe.
+
+In: file descriptor 0. Out: lines, or an error that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from collections.abc import Callable
+from typing import BinaryIO
+
+from mi.errors import MiError, UsageError
+
+IDLE = 2.0  # seconds without a byte, after which one line is said
+START = "a pipe starts with `mi cache --task ioi | ...`"
+
+
+class TerminalInput(UsageError):
+    """A filter was started with a terminal as its input: the command shows its short help."""
+
+
+def _say(text: str) -> None:
+    print(f"mi: {text}", file=sys.stderr, flush=True)
+
+
+note: Callable[[str], None] = _say  # run.py puts its own here
+
+
+def kind() -> str:
+    """What stdin is: "closed", "terminal", "device", "pipe" or "file"."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return "closed"
+    if os.isatty(0):
+        return "terminal"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "device"
+    return "file" if stat.S_ISREG(mode) else "pipe"
+
+
+def has_upstream() -> bool:
+    """False where a command that can start a pipe should do so: nobody writes to its stdin."""
+    return kind() in ("pipe", "file")
+
+
+def stdin() -> BinaryIO:
+    """Standard input as bytes, ready to read."""
+    what = kind()
+    if what == "terminal":
+        raise TerminalInput("stdin is a terminal: no stream to read", f"give a FILE, or pipe one in; {START}")
+    if what == "closed":
+        raise MiError("standard input is closed", f"give a FILE, or pipe a stream in; {START}", place="stdin")
+    f = os.fdopen(os.dup(0), "rb")
+    _wait(f)
+    return f
+
+
+def dead_upstream() -> MiError:
+    """The error for a pipe that ended without one byte."""
+    return MiError(
+        "no stream came: the command before it in the pipe wrote nothing",
+        f"look at its error; {START}",
+        place="stdin",
+    )
+
+
+def _wait(f: BinaryIO) -> None:
+    try:
+        ready, _, _ = select.select([f], [], [], IDLE)
+    except (OSError, ValueError):
+        return
+    if not ready:
+        note(f"no data on standard input yet; waiting ({START})")

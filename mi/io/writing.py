@@ -1,0 +1,149 @@
+"""Writing a stream: to stdout with its blobs in the store, or to a file with its blobs beside it.
+
+In: a head, records, tensors by blob name. Out: the same bytes, whichever way they go. Everything is serialised, and so
+checked, before the first byte leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mi.io import atomic, blobs, canonical, channel, store
+from mi.io.blobs import Blob
+from mi.io.lines import VERSION
+from mi.io.tensors import Array, pack
+
+SUFFIX = ".jsonl"
+
+
+def write(
+    output: str | None,
+    head: Mapping[str, Any],
+    records: Iterable[Mapping[str, Any]],
+    tensors: Mapping[str, Mapping[str, Array] | Blob] | None = None,
+    stdout: BinaryIO | None = None,
+) -> None:
+    """Write one stream. `output` None or "-" is stdout. `tensors` holds arrays by blob name and key, or a `Blob` of
+    another stream, whose bytes are carried over as they are."""
+    made = {name: _blob(name, value) for name, value in sorted((tensors or {}).items())}
+    rows = list(records)
+    handed = channel.current()
+    if output in (None, "-") and handed is not None and handed.keeps_output:
+        by_digest = {blob.sha256: blob for blob in made.values()}
+        handed.made = channel.Handover(seal(head, rows, [blob.record(None) for blob in made.values()]), by_digest)
+    elif output in (None, "-") or _is_special(str(output)):
+        data = seal(head, rows, [blob.record(None) for blob in made.values()])
+        for blob in made.values():
+            store.put(blob)
+        if output in (None, "-"):
+            pour(data, stdout)
+        else:
+            with atomic.file(str(output)) as f:
+                f.write(data)
+    else:
+        _write_file(Path(os.path.realpath(str(output))), head, rows, made)
+
+
+def seal(head: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], blob_rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The bytes of a stream: head, records, blob records, end."""
+    lines = [canonical.dumps({**head, "mi": "head", "v": VERSION})]
+    lines += [canonical.dumps(row) for row in rows]
+    lines += [canonical.dumps(row) for row in blob_rows]
+    body = b"".join(line + b"\n" for line in lines)
+    end = {"mi": "end", "n": len(lines) - 1, "sha256": hashlib.sha256(body).hexdigest()}
+    return body + canonical.dumps(end) + b"\n"
+
+
+def pour(data: bytes, stdout: BinaryIO | None = None) -> None:
+    """All of it to stdout, or an error: what the system did not take is never left for the interpreter's exit."""
+    out = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)
+    try:
+        if out is None:
+            os.write(1, b"")
+            handle = 1
+        else:
+            out.flush()
+            handle = out.fileno()
+    except (AttributeError, ValueError):  # no descriptor behind it: a test's buffer
+        assert out is not None
+        out.write(data)
+        return
+    except OSError as error:
+        raise _stdout_failure(error) from error
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(handle, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _stdout_failure(error) from error
+
+
+def _stdout_failure(error: OSError) -> Exception:
+    return atomic.failure("standard output", error)
+
+
+def _blob(name: str, value: Mapping[str, Array] | Blob) -> Blob:
+    return value if isinstance(value, Blob) else blobs.of_packed(name, pack(name, value))
+
+
+def _is_special(output: str) -> bool:
+    """Not a file that could be renamed over: /dev/null, /dev/stdout, a named pipe."""
+    with suppress(OSError):
+        return not stat.S_ISREG(os.stat(output).st_mode) and not os.path.isdir(output)
+    return False
+
+
+def _write_file(path: Path, head: Mapping[str, Any], rows: list[Mapping[str, Any]], made: Mapping[str, Blob]) -> None:
+    """Sidecars first, the stream last, then the sidecars that only the old stream named."""
+    names = {name: sidecar(path, blob) for name, blob in made.items()}
+    data = seal(head, rows, [blob.record(names[name]) for name, blob in made.items()])
+    old = _old_sidecars(path)
+    new: list[Path] = []
+    try:
+        for name, blob in made.items():
+            beside = path.with_name(names[name])
+            if not beside.exists():
+                new.append(beside)
+            with atomic.file(beside) as f:
+                for chunk in blobs.chunks(blob):
+                    f.write(chunk)
+        with atomic.file(path) as f:
+            f.write(data)
+    except BaseException:
+        for beside in new:
+            with suppress(OSError):
+                beside.unlink()
+        raise
+    for name in old - set(names.values()):
+        with suppress(OSError):
+            path.with_name(name).unlink()
+
+
+def sidecar(path: Path, blob: Blob) -> str:
+    """`out.<name>.<first 12 of the digest>.safetensors` for `out.jsonl`."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", blob.name)[:80]
+    return f"{path.name.removesuffix(SUFFIX)[:120]}.{name}.{blob.sha256[:12]}.safetensors"
+
+
+def _old_sidecars(path: Path) -> set[str]:
+    """The sidecars that the file to be replaced names: only such as this writer would have called so."""
+    ours = re.compile(re.escape(path.name.removesuffix(SUFFIX)[:120]) + r"\.[A-Za-z0-9._-]+\.[0-9a-f]{12}\.safetensors")
+    found: set[str] = set()
+    with suppress(OSError), open(path, "rb") as f:
+        for line in f:
+            if line.startswith(b'{"blob":'):
+                with suppress(Exception):
+                    name = canonical.loads(line.rstrip(b"\n"))["path"]
+                    if ours.fullmatch(name):
+                        found.add(name)
+    return found
