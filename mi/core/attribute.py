@@ -21,11 +21,12 @@ from torch import Tensor
 from mi.core import batches, replacement
 from mi.core.contraction import contract
 from mi.core.executor import Edit, Executor, Port
-from mi.core.gradients import GradientRecorder, ReceiverGradients, ungroup_edits
+from mi.core.gradients import GradientRecorder, ReceiverGradients
 from mi.core.memory import halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
+from mi.core.receivers import ungroup_edits
 from mi.core.replacement import Replacement
 from mi.errors import MiError, RunError, UsageError
 from mi.tasks.encode import Encoded

@@ -21,12 +21,12 @@ from mi.core import batches, replacement
 from mi.core.adapters import Layer
 from mi.core.attribute import finite
 from mi.core.executor import Edit, Executor, Port
-from mi.core.gradients import projection_ports
 from mi.core.layout import LayerRows
 from mi.core.memory import halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
+from mi.core.receivers import project, projection_ports, receiver_weights
 from mi.core.replacement import Replacement
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
@@ -195,32 +195,6 @@ class Patched:
         normed = layer.attention_norm(stream).flatten(0, 1)  # [batch*pos, d_model]
         weight, bias = receiver_weights(layer)
         return project(normed.expand(len(weight), *normed.shape), weight, bias)
-
-
-def receiver_weights(layer: Layer, chosen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """W [receiver, d_head, d_model] and b of q, k and v of each query head (or of the chosen receivers)."""
-    groups = layer.n_heads // layer.n_kv_heads
-    weights, biases = [], []
-    for which in range(3):
-        repeat = 1 if which == 0 else groups
-        weights.append(layer.weight(which).repeat_interleave(repeat, 0) if repeat > 1 else layer.weight(which))
-        bias = layer.bias(which)
-        if bias is not None:
-            biases.append(bias.repeat_interleave(repeat, 0))
-    weight = torch.cat(weights)
-    every = torch.cat(biases) if biases else None
-    if chosen is None:
-        return weight, every
-    return weight[chosen], None if every is None else every[chosen]
-
-
-def project(
-    normed: Float[Tensor, "receiver token d_model"], weight: Float[Tensor, "receiver d_head d_model"], bias: Tensor | None
-) -> Float[Tensor, "receiver token d_head"]:
-    """Each receiver's q, k or v from its own normed input."""
-    if bias is None:
-        return torch.bmm(normed, weight.transpose(1, 2))
-    return torch.baddbmm(bias.unsqueeze(1), normed, weight.transpose(1, 2))
 
 
 class _CircuitRun:

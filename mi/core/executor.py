@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -38,6 +38,7 @@ class Edit:
     replaces: bool = False
 
 
+@runtime_checkable
 class Executor(Protocol):
     name: str
 

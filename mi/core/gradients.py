@@ -21,6 +21,7 @@ from torch import Tensor
 from mi.core import norms
 from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Port
+from mi.core.receivers import projection_ports
 
 
 @dataclass
@@ -39,23 +40,6 @@ class ReceiverGradients:
     heads: list[HeadGradients]
     mlp: list[Float[Tensor, "batch pos d_model"]]
     logits: Float[Tensor, "batch d_model"]  # at the read position; zero elsewhere
-
-
-def ungroup_edits(adapter: Adapter) -> list[Edit]:
-    """Repeat grouped keys and values, so that each query head has receivers of its own (spec A3)."""
-    groups = adapter.n_heads // adapter.n_kv_heads
-    if groups == 1:
-        return []
-
-    def repeat(value: Tensor) -> Tensor:
-        return value.unflatten(-1, (-1, adapter.d_head)).repeat_interleave(groups, dim=-2).flatten(-2)
-
-    return [Edit(port, repeat) for layer in adapter.layers for port in projection_ports(adapter, layer)[1:]]
-
-
-def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
-    base = f"{adapter.roles.blocks}.{layer.index}"
-    return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
 
 
 class GradientRecorder:

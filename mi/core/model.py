@@ -7,8 +7,9 @@ evaluation mode, on one device, its adapter checked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,17 @@ from torch import nn
 
 from mi.circuit.graph import Graph
 from mi.circuit.transformer import transformer_graph
-from mi.core import attention
+from mi.core import attention, identities, runtime
 from mi.core.adapters import Adapter, bind
 from mi.core.executor import Executor
 from mi.core.fast import FastExecutor
 from mi.core.generic import GenericExecutor
 from mi.core.layout import Layout, layout
-from mi.errors import MiError
+from mi.core.memory import is_out_of_memory
+from mi.errors import MiError, UsageError
+from mi.io.models import Located, locate
 from mi.tasks.tokenizer import Tokenizer
+from mi.tasks.tokenizer import load as tokenizer_of
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,96 @@ class Model:
         raise MiError(f"no executor '{name}'", "executors are auto, fast, generic", code=2)
 
 
+def load(
+    ref: str | None = None,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    tf32: bool = False,
+) -> Model:
+    """A model by folder, hub id or embedded name (None: the embedded default).
+
+    Raises:
+        MiError: it is not there, its files are damaged or of the wrong kind, or no adapter fits it.
+    """
+    if trust_remote_code and not revision and not (ref and Path(ref).is_dir()):
+        raise UsageError("--trust-remote-code runs code from the hub", "pin it with --revision COMMIT")
+    located = locate(ref, revision, allow_pickle=allow_pickle)
+    return load_located(
+        located, device=device, dtype=dtype, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, tf32=tf32
+    )
+
+
+def load_located(
+    located: Located,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    tf32: bool = False,
+) -> Model:
+    """`load`, for a model that has been found already."""
+    runtime.settle(tf32)
+    on, number = runtime.device(device), runtime.dtype(dtype)
+    module = _read(located, number, trust_remote_code, allow_pickle)
+    tokenizer = load_tokenizer(located)
+    model = wrap(module.to(on), tokenizer, located.id)
+    return replace(model, identity={**model.identity, "revision": located.revision})
+
+
+def load_tokenizer(located: Located) -> Tokenizer | None:
+    """The model's own tokenizer, or None where its folder holds none (its inputs are then ids)."""
+    has_one = any((located.folder / name).exists() for name in ("tokenizer.json", "vocab.json"))
+    return tokenizer_of(located.folder, located.id) if has_one else None
+
+
+def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, allow_pickle: bool) -> nn.Module:
+    """The module with its weights, or one error that says what is wrong with the files."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    attention.register()
+    located.config()
+    safe = any(located.folder.glob("*.safetensors"))
+    if not safe and not allow_pickle:
+        what = "pickled weights only" if any(located.folder.glob("*.bin")) else "no weights"
+        hint = "--allow-pickle reads them, tensors only" if "pickled" in what else "it needs *.safetensors files"
+        raise MiError(f"{located.id} holds {what}", hint, place="-m")
+    try:
+        module, report = AutoModelForCausalLM.from_pretrained(
+            located.folder,
+            dtype=dtype or "auto",
+            attn_implementation=attention.NAME,
+            local_files_only=True,
+            use_safetensors=safe,
+            weights_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except (MiError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise MiError(f"{located.id} cannot be loaded: {lines[0]}", "its files may be damaged", place="-m") from error
+    for fault, names in (("lack", report["missing_keys"]), ("do not fit", report["mismatched_keys"])):
+        if names:
+            first = sorted(str(name) for name in names)[0]
+            raise MiError(f"the weights of {located.id} {fault} {first}", "they are of another model", place="-m")
+    return module
+
+
 def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "module", wrapper: Any = None) -> Model:
     """A Hugging Face module in memory as a :class:`Model` (weights are frozen in place).
+
+    The adapter is checked by its identities.
 
     Raises:
         MiError: no adapter fits.
@@ -72,11 +164,13 @@ def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "modul
     module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
     module.eval().requires_grad_(False)
     adapter = bind(module)
+    identities.check(adapter, FastExecutor(adapter))
     graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
     identity = {
         "id": id,
         "architecture": str(module.config.model_type),
         "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
+        "revision": None,
     }
     return Model(module, adapter, graph, tokenizer, identity, wrapper or nnsight_wrapper(module))
 
