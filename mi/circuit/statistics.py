@@ -93,7 +93,7 @@ def undetermined(clean: np.ndarray, empty: np.ndarray, clusters: Sequence[str] |
     group, n_groups = _groups(n, clusters)
     units = "example" if clusters is None else "template"
     if n_groups < 2:
-        return f"{n_groups} {units} {'give' if n_groups == 0 else 'gives'} no standard error"
+        return f"{n_groups} {units}{'s' * (n_groups != 1)} cannot give a standard error"
     residuals = np.bincount(group, weights=difference - mean, minlength=n_groups)
     error = float(np.sqrt(n_groups / (n_groups - 1) * np.sum(residuals**2)) / n)
     if mean != 0 and abs(mean) >= STANDARD_ERRORS * error:

@@ -140,7 +140,7 @@ def test_the_rank_order_is_by_value_then_by_edge():
 
 
 def test_a_limit_is_compared_with_the_score_as_it_is():
-    """As float32, 0.1 is a little more than 0.1 and reaches a limit of 0.1; 0.7 is a little less than 0.7 and does not."""
+    """In float32, 0.1 is a little more than 0.1 and reaches a limit of 0.1; 0.7 is a little less and does not."""
     graph = transformer_graph(1, 1)
     scores = np.zeros(graph.n_edges, dtype=np.float32)
     scores[0], scores[1] = 0.1, 0.7
