@@ -3,8 +3,8 @@
 A command writes `def prune(file: Input = None, top: Annotated[int | None, Option("--top", help="...")] = None, ...)`.
 The order in which a value is looked for: flag, environment (MI_DEVICE, ...), [tool.mi] in pyproject.toml, default.
 
-A `Recorded` among the annotations says how a parameter enters the chain of the stream that the command writes; a
-parameter without one is recorded as typed. Only this file and `mi/run.py` know that the parser is typer.
+A parameter marked UNRECORDED does not enter the chain of the stream that the command writes: it says where output goes
+or how loud it is, and the result does not depend on it. Only this file and `mi/run.py` know that the parser is typer.
 """
 
 from __future__ import annotations
@@ -18,42 +18,49 @@ Option = typer.Option
 Argument = typer.Argument
 
 
-class Recorded(Enum):
-    """How a parameter enters the chain."""
+class Mark(Enum):
+    """What a parameter's annotation says beside its flag."""
 
-    NEVER = "never"  # says where output goes or how loud it is: the result does not depend on it
-    FILE = "file"  # a path: recorded as its name and digest
-    MODEL = "model"  # a folder, recorded as its name and the digest of its weights; or an identifier, as typed
+    UNRECORDED = "not part of the chain"
+
+
+UNRECORDED = Mark.UNRECORDED
 
 
 Input = Annotated[
     str | None,
-    Recorded.NEVER,  # the stream names its own past
+    UNRECORDED,  # the stream names its own past
     typer.Argument(metavar="[FILE]", show_default=False, help="Stream to read; none, or -, is standard input."),
 ]
 Files = Annotated[
     list[str] | None,
-    Recorded.NEVER,
+    UNRECORDED,
     typer.Argument(metavar="[FILE]...", show_default=False, help="Streams to read; none, or -, is standard input."),
 ]
 Output = Annotated[
     str | None,
-    Recorded.NEVER,
+    UNRECORDED,
     typer.Option(
-        "--output", "-o", metavar="FILE", show_default=False, help="Write to FILE, whole or not at all; tensors lie beside it."
+        "--output",
+        "-o",
+        metavar="FILE",
+        show_default=False,
+        help="Write to FILE, whole or not at all; tensors lie beside it.",
     ),
 ]
 Json = Annotated[
-    bool, Recorded.NEVER, typer.Option("--json", help="Write the stream itself on a terminal too, not a table.")
+    bool, UNRECORDED, typer.Option("--json", help="Write the stream itself on a terminal too, not a table.")
 ]
-Quiet = Annotated[bool, Recorded.NEVER, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
-Fresh = Annotated[bool, Recorded.NEVER, typer.Option("--fresh", help="Do the work even if its result is in the store.")]
-DryRun = Annotated[bool, Recorded.NEVER, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Quiet = Annotated[bool, UNRECORDED, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
+Fresh = Annotated[bool, UNRECORDED, typer.Option("--fresh", help="Do the work even if its result is in the store.")]
+DryRun = Annotated[bool, UNRECORDED, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 Seed = Annotated[int, typer.Option("--seed", envvar="MI_SEED", metavar="N", help="Seed of everything random.")]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", min=1, show_default=False, help="Use the first N examples of each split only."),
+    typer.Option(
+        "--limit", metavar="N", min=1, show_default=False, help="Use the first N examples of each split only."
+    ),
 ]
 Split = Annotated[
     str | None,
@@ -64,7 +71,6 @@ Split = Annotated[
 
 Model = Annotated[
     str | None,
-    Recorded.MODEL,
     typer.Option(
         "--model",
         "-m",
@@ -107,16 +113,15 @@ Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32
 
 Task = Annotated[
     str | None,
-    typer.Option("--task", metavar="TASK", show_default=False, help="Make examples of this task ('mi info' lists them)."),
+    typer.Option(
+        "--task", metavar="TASK", show_default=False, help="Make examples of this task ('mi info' lists them)."
+    ),
 ]
 Data = Annotated[
     str | None,
-    Recorded.FILE,
     typer.Option("--data", metavar="FILE", show_default=False, help="Take the examples from FILE."),
 ]
-N = Annotated[
-    int, typer.Option("--number", "-n", metavar="N", min=1, help="Examples to make for each split.")
-]
+N = Annotated[int, typer.Option("--number", "-n", metavar="N", min=1, help="Examples to make for each split.")]
 Counterfactual = Annotated[
     str | None,
     typer.Option("--counterfactual", metavar="NAME", show_default=False, help="How the clean prompt is corrupted."),

@@ -1,7 +1,7 @@
 """One command's life: its name and its words in, an exit code out.
 
-Parse (typer), run, and turn whatever goes wrong into one clear message and the right exit code. A traceback is shown
-only under MI_TRACEBACK=1. The command asks `invocation()` for how it was called, in the canonical form that the chain of
+Parse, run, and turn whatever goes wrong into one clear message and the right exit code. A traceback is shown only under
+MI_TRACEBACK=1. The command asks `invocation()` for how it was called, in the canonical form that the chain of
 a stream records. Only this file and `mi/options.py` know that the parser is typer.
 """
 
@@ -16,23 +16,21 @@ import threading
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError
-from mi.options import Recorded
+from mi.options import UNRECORDED
 from mi.show.notes import Voice, say, voice
 
 if TYPE_CHECKING:
     from mi.io.chain import Invocation
 
-Word = str | dict[str, str]
 ONE_LINE = 120  # a message that is longer is put on two lines
 
 
@@ -129,7 +127,7 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
 def help_text(function: Callable[..., Any]) -> str:
     """A command's docstring for the parser, which would re-wrap the examples if they were not marked."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    return "\n\n".join(f"\b\n{p}" if p.startswith("Examples:") or p.startswith("    ") else p for p in paragraphs)
+    return "\n\n".join(f"\b\n{p}" if p.startswith(("Examples:", "    ")) else p for p in paragraphs)
 
 
 def invocation() -> Invocation:
@@ -142,52 +140,30 @@ def invocation() -> Invocation:
     return Invocation(call.command, tuple(canonical_argv(call.function, call.arguments)))
 
 
-def canonical_argv(function: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[Word]:
+def canonical_argv(function: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[str]:
     """The words that a result depends on: values that differ from the default, in the order of the signature, wherever
-    they came from (flag, environment, settings). Files appear as name and digest."""
+    they came from (flag, environment, settings)."""
     hints = typing.get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         value = arguments.get(name, parameter.default)
         marks = getattr(hints[name], "__metadata__", ())
-        if value is None or value == parameter.default or Recorded.NEVER in marks:
+        if value is None or value == parameter.default or UNRECORDED in marks:
             continue
-        info = next((m for m in marks if hasattr(m, "param_decls")), None)
-        positional = isinstance(info, type(typer.Argument()))
-        flag = None if positional else _flag(name, info)
+        flag = _flag(name, marks)
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(item, bool):
-                yield flag if item else f"--no-{name.replace('_', '-')}"  # type: ignore[misc]
-                continue
-            if flag:
-                yield flag
-            yield _word(item, marks)
+                yield flag if item else f"--no-{name.replace('_', '-')}"
+            else:
+                yield from [flag, str(item)] if flag else [str(item)]
 
 
-def _flag(name: str, info: Any) -> str:
-    declared = [d for d in (getattr(info, "param_decls", None) or ()) if d.startswith("--")]
+def _flag(name: str, marks: Sequence[Any]) -> str:
+    """The long name of an option; nothing for an argument."""
+    info = next((mark for mark in marks if hasattr(mark, "param_decls")), None)
+    if isinstance(info, type(typer.Argument())):
+        return ""
+    declared = [word for word in getattr(info, "param_decls", None) or () if word.startswith("--")]
     return declared[0].split("/")[0] if declared else f"--{name.replace('_', '-')}"
-
-
-def _word(item: Any, marks: Sequence[Any]) -> Word:
-    if Recorded.FILE in marks:
-        from mi.io.digests import file_digest
-
-        return {"name": portable(item), "sha256": file_digest(item)}
-    if Recorded.MODEL in marks and os.path.isdir(item):
-        from mi.io.digests import weights_digest
-
-        return {"name": portable(item), "sha256": weights_digest(item)}
-    return str(getattr(item, "value", item))
-
-
-def portable(path: str) -> str:
-    """A path as a stream may record it: relative, and nothing about this machine."""
-    if not os.path.isabs(path):
-        return Path(path).as_posix()
-    try:
-        return Path(path).resolve().relative_to(Path.cwd().resolve()).as_posix()
-    except ValueError:
-        return Path(path).name
 
 
 def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
@@ -259,7 +235,10 @@ def _explain_os(error: OSError) -> MiError:
     place = str(error.filename) if error.filename is not None else ""
     if error.errno in _FULL:
         return MiError(
-            f"cannot write: {_FULL[error.errno]}", "nothing was replaced: make room and run again", place=place, code=FAILED
+            f"cannot write: {_FULL[error.errno]}",
+            "nothing was replaced: make room and run again",
+            place=place,
+            code=FAILED,
         )
     fact = (error.strerror or str(error) or type(error).__name__).lower()
     return MiError(fact, place=place, code=BAD_INPUT if isinstance(error, _UNREADABLE) else FAILED)
@@ -285,10 +264,8 @@ def _discard_stdout() -> None:
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):
-        try:
+        with suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (OSError, ValueError, AttributeError):
-            pass
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _heads(
     gradients: HeadGradients,
     examples: slice,
     positions: slice,
-    out: Float[Tensor, "batch source receiver"],
+    out: Float[Tensor, "batch source all_receivers"],
 ) -> None:
     """The part of a layer's q, k and v edges without the norm's correction: <D, C(gamma W)^T (g / sigma)>."""
     rows = model.layout.layers[layer.index]

@@ -46,7 +46,9 @@ class Edges:
         for pattern in patterns:
             mask |= [_means(pattern, s, r) for s, r in zip(self.source, self.receiver, strict=True)]
         if not mask.any():
-            raise UsageError(f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, a9.*->logits")
+            raise UsageError(
+                f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, a9.*->logits"
+            )
         return mask
 
     def records(self) -> list[dict[str, Any]]:
@@ -72,7 +74,8 @@ def edges_of(
     arrays = tensors("scores")
     if "edge" not in arrays:
         raise MiError("the scores are not scores of edges", "this mi shows the level 'edge' only")
-    sources, receivers = ([names[i] for i in index.tolist()] for names, index in zip((graph.nodes, graph.receivers), graph.edges))
+    sources = [graph.nodes[i] for i in graph.edges[0].tolist()]
+    receivers = [graph.receivers[i] for i in graph.edges[1].tolist()]
     return Edges(sources, receivers, arrays["edge"], _standard_error(arrays), graph)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -22,7 +23,8 @@ class Voice:
         return f"mi {self.command}".rstrip()
 
 
-voice: ContextVar[Voice] = ContextVar("voice", default=Voice())
+_NOBODY = Voice()
+voice: ContextVar[Voice] = ContextVar("voice", default=_NOBODY)
 
 
 def note(text: str) -> None:
@@ -33,7 +35,5 @@ def note(text: str) -> None:
 
 def say(text: str) -> None:
     """Say one thing on stderr even with -q: for errors. A stderr that is closed or full is no reason to fail."""
-    try:
+    with suppress(OSError, ValueError):
         print(f"{voice.get().program}: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass

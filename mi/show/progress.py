@@ -1,15 +1,16 @@
 """Progress on stderr: a bar on a terminal, a line every 30 seconds otherwise, nothing with -q.
 
-    with progress(len(batches), "attribute") as bar:
-        for batch in batches:
-            ...
-            bar.advance(len(batch))
+with progress(len(batches), "attribute") as bar:
+    for batch in batches:
+        ...
+        bar.advance(len(batch))
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from mi.show.notes import note, voice
@@ -32,7 +33,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.drawn:  # leave a clean line behind
             _write("\r\x1b[K")
 
@@ -72,8 +75,6 @@ def _clock(seconds: float) -> str:
 
 
 def _write(text: str) -> None:
-    try:
+    with suppress(OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError):
-        pass

@@ -98,16 +98,14 @@ def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
 
 
 def _report(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
-    return report_tables(_title(stream), stream.head, stream.records, top)
+    return report_tables(_title(stream), stream.records, top)
 
 
 def _other(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
     """A kind that this file does not know: its records, field by field."""
     names = list(dict.fromkeys(name for record in stream.records for name in record))
     rows = [tuple(_text(record.get(name)) for name in names) for record in stream.records[:top]]
-    return [
-        Table([Column(n) for n in names], rows, _title(stream), _more(len(rows), len(stream.records), "records"))
-    ]
+    return [Table([Column(n) for n in names], rows, _title(stream), _more(len(rows), len(stream.records), "records"))]
 
 
 KINDS: dict[str, Callable[[Shown, int | None, Sequence[str]], list[Table]]] = {

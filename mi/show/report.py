@@ -13,7 +13,7 @@ Record = Mapping[str, Any]
 _PLAIN = ("summary", "value", "low", "high", "undetermined")
 
 
-def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record], top: int | None) -> list[Table]:
+def report_tables(title: str, records: Sequence[Record], top: int | None) -> list[Table]:
     summaries = [record for record in records if "summary" in record]
     examples = [record for record in records if "summary" not in record]
     shown = [_summaries(title, [s for s in summaries if "nominal" not in s])]
