@@ -1,13 +1,13 @@
 """Addition: "Q: How much is 24 plus 13? A:" -> " 37".
 
-Out: pairs of sums of two numbers whose answers are single tokens. Numbers have two digits where the tokenizer holds such
-sums as one token, else one. A tokenizer that keeps the space apart from the number (Llama 3, SentencePiece) gets prompts
-that end in that space. The metric is the logit difference between the clean sum and the corrupted one.
+Out: pairs of sums of two numbers whose answers are single tokens. Numbers have two digits where the tokenizer holds
+such sums as one token, else one. A tokenizer that keeps the space apart from the number (Llama 3, SentencePiece) gets
+prompts that end in that space. The metric is the logit difference between the clean sum and the corrupted one.
 
 - `random` (default): two other operands.
 - `ones-op1`, `ones-op2`, `tens-op1`, `tens-op2`: one digit of one operand.
-- `ones-carry`, `tens-carry`: the ones digits (tens digits) of both, so that there is a carry where there was none, or none
-  where there was one; the other digits stay.
+- `ones-carry`, `tens-carry`: the ones digits (tens digits) of both, so that there is a carry where there was none, or
+  none where there was one; the other digits stay.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ def corrupt(rng: random.Random, clean: Pair, counterfactual: str, one_digit: boo
 
 def _other_digit(clean: Pair, place: str, operand: int) -> list[Pair]:
     tens, ones = divmod(clean[operand], 10)
-    # A tens digit of 0 would make the number shorter.
-    other = [10 * tens + d for d in range(10) if d != ones] if place == "ones" else [10 * d + ones for d in range(1, 10) if d != tens]
+    if place == "ones":
+        other = [10 * tens + digit for digit in range(10) if digit != ones]
+    else:  # a tens digit of 0 would make the number shorter
+        other = [10 * digit + ones for digit in range(1, 10) if digit != tens]
     return [(value, clean[1]) if operand == 0 else (clean[0], value) for value in other]
 
 
@@ -92,9 +94,7 @@ def _other_carry(clean: Pair, place: str) -> list[Pair]:
     (tens1, ones1), (tens2, ones2) = divmod(clean[0], 10), divmod(clean[1], 10)
     if place == "ones":
         carried = ones1 + ones2 >= 10
-        return [
-            (10 * tens1 + x, 10 * tens2 + y) for x in range(10) for y in range(10) if (x + y >= 10) != carried
-        ]
+        return [(10 * tens1 + x, 10 * tens2 + y) for x in range(10) for y in range(10) if (x + y >= 10) != carried]
     carried = sum(clean) >= 100
     pairs = ((10 * x + ones1, 10 * y + ones2) for x in range(1, 10) for y in range(1, 10))
     return [pair for pair in pairs if (sum(pair) >= 100) != carried]

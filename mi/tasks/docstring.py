@@ -7,8 +7,9 @@
         :param names: detail mine
         :param                                              -> " size"
 
-Out: pairs of such prompts. Two arguments stand before the three that the docstring takes up, one after them. The foils are
-all other arguments, and the names that the corrupted prompt brings in; the metric is the logit difference at the last token.
+Out: pairs of such prompts. Two arguments stand before the three that the docstring takes up, one after them. The foils
+are all other arguments, and the names that the corrupted prompt brings in; the metric is the logit difference at the
+last token.
 
 - `random-random` (default): the three arguments are replaced by random names in the definition, and the two described
   ones by other random names in the docstring.
@@ -85,7 +86,7 @@ def generate(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> I
         texts["name"] = rng.choice([name for name in functions if name not in slots.values()])
         yield {
             "clean": TEMPLATE.format(**slots, **texts),
-            "corrupted": TEMPLATE.format(**{**slots, **dict(zip(replaced, fresh))}, **texts),
+            "corrupted": TEMPLATE.format(**{**slots, **dict(zip(replaced, fresh, strict=True))}, **texts),
             "answers": [f" {d3}"],
             "foils": [f" {name}" for name in (p1, p2, d1, d2, s1, *fresh)],
             "template": "2-3-1",

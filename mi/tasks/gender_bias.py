@@ -50,13 +50,13 @@ TEMPLATES = (
     "They told us that the {who} {did} because",
     "In the morning the {who} {did} because",
 )
-ACTIONS = tuple(
-    """
+_ACTIONS = """
     ran cried slept laughed smiled waited left stayed worked sang danced shouted lied traveled stopped cheered
     ate drank walked yelled fell woke rested hurried resigned apologized complained argued hesitated
     nodded sighed agreed refused succeeded failed
-    """.split()
-) + ("was late", "was tired", "was happy", "was angry", "was there", "went home", "came back", "sat down", "stood up")
+""".split()
+_LONGER = ("was late", "was tired", "was happy", "was angry", "was there", "went home", "came back", "sat down")
+ACTIONS = (*_ACTIONS, *_LONGER)
 LEAST = 3
 
 

@@ -2,12 +2,12 @@
 
 Out: pairs of prompts with four options. The answer is the letter of the clean prompt's right option. What is changed:
 
-- `symbol` (default): the letters become the digits 1 to 4.            foil: the digit at the answer's place
-- `answer-position`: the right option changes places with another.      foil: the letter of its new place
-- `random-letter`: the letters become four others.                     foil: the letter at the answer's place
-- `answer-position-random-letter`: both.                                foil: the letter of its new place
-- `color`, `noun-color`: another option's color is the right one (and it is another object).   foil: that option's letter
-- `noun`: another object, and the answer stays: a control.              foil: another option's letter
+- `symbol` (default): the letters become the digits 1 to 4; the foil is the digit at the answer's place.
+- `answer-position`: the right option changes places with another; the foil is the letter of its new place.
+- `random-letter`: the letters become four others; the foil is the letter at the answer's place.
+- `answer-position-random-letter`: both; the foil is the letter of its new place.
+- `color`, `noun-color`: another option's color is right (of another object); the foil is that option's letter.
+- `noun`: another object, and the answer stays, a control; the foil is another option's letter.
 
 The metric is the logit difference between the two at the last token.
 """
@@ -66,7 +66,7 @@ class Question:
         return self.options.index(self.color)
 
     def text(self, template: str) -> str:
-        options = "\n".join(f"{symbol}. {option}" for symbol, option in zip(self.symbols, self.options))
+        options = "\n".join(f"{symbol}. {option}" for symbol, option in zip(self.symbols, self.options, strict=True))
         return template.format(noun=self.noun, color=self.color, options=options)
 
 

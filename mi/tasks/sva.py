@@ -1,9 +1,9 @@
 """Subject-verb agreement: "The keys near the old cabinet" -> " are", not " is".
 
-Out: pairs in four constructions: `simple` (The small dogs), `nounpp` (The dogs near the child), `rc` (The dogs that the
-child saw) and `within-rc` (The child that the dogs, where the inner noun is the subject). The other noun, the attractor,
-is singular or plural by chance. Answers are the verb forms of the subject's number, foils those of the other; the
-metric is the difference of their summed probabilities at the last token.
+Out: pairs in four constructions: `simple` (The small dogs), `nounpp` (The dogs near the child), `rc` (The dogs that
+the child saw) and `within-rc` (The dogs that the child, where the inner noun is the subject). The other noun, the
+attractor, is singular or plural by chance. Answers are the verb forms of the subject's number, foils those of the
+other; the metric is the difference of their summed probabilities at the last token.
 
 - `number-flip` (default): the subject's number changes, and with it the answer.
 - `attractor-flip`: the attractor's number changes and the answer stays: a control.
@@ -33,23 +33,33 @@ _THINGS = """
 """.split()
 # Who can see, like and help, and so stand inside a relative clause.
 PEOPLE = {noun: f"{noun}s" for noun in _PEOPLE} | {
-    **{"man": "men", "woman": "women", "child": "children", "wife": "wives", "person": "people", "lady": "ladies"},
-    **{"baby": "babies", "family": "families"},
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "wife": "wives",
+    "person": "people",
+    "lady": "ladies",
+    "baby": "babies",
+    "family": "families",
 }
 THINGS = {noun: f"{noun}s" for noun in _THINGS} | {"wolf": "wolves", "mouse": "mice", "city": "cities"}
 NOUNS = PEOPLE | THINGS
 
-VERBS = {
-    **{"is": "are", "was": "were", "has": "have", "does": "do", "goes": "go", "seems": "seem", "wants": "want"},
-    **{"needs": "need", "thinks": "think", "knows": "know", "says": "say", "makes": "make", "takes": "take"},
-    **{"gives": "give", "gets": "get", "comes": "come", "keeps": "keep", "lives": "live", "remains": "remain"},
-    **{"believes": "believe", "becomes": "become", "appears": "appear", "tries": "try", "refuses": "refuse"},
-}
+_VERBS = """
+    is/are was/were has/have does/do goes/go seems/seem wants/want needs/need thinks/think knows/know says/say
+    makes/make takes/take gives/give gets/get comes/come keeps/keep lives/live remains/remain believes/believe
+    becomes/become appears/appear tries/try refuses/refuse
+""".split()
+VERBS = dict(pair.split("/") for pair in _VERBS)
 
 # {s} is the subject, {a} the attractor.
 TEMPLATES = {
     "simple": ("The {adjective} {s}", "Yesterday I heard that the {adjective} {s}", "We know that the {adjective} {s}"),
-    "nounpp": ("The {s} {place} the {a}", "The {adjective} {s} {place} the {a}", "I think that the {s} {place} the {a}"),
+    "nounpp": (
+        "The {s} {place} the {a}",
+        "The {adjective} {s} {place} the {a}",
+        "We know that the {s} {place} the {a}",
+    ),
     "rc": ("The {s} that the {a} {action}", "The {s} that the {adjective} {a} {action}"),
     "within-rc": ("The {a} that the {s}", "The {adjective} {a} that the {s}", "We saw the {a} that the {s}"),
 }
@@ -64,7 +74,7 @@ OTHER = {SINGULAR: PLURAL, PLURAL: SINGULAR}
 
 
 def generate(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> Iterator[Record]:
-    verbs = [pair for pair in VERBS.items() if None not in (tokenizer.single(f" {pair[0]}"), tokenizer.single(f" {pair[1]}"))]
+    verbs = [pair for pair in VERBS.items() if None not in (tokenizer.single(f" {form}") for form in pair)]
     if not verbs:
         raise cannot_express(NAME, tokenizer, "of no verb both forms, such as is and are, are one token")
     nouns = need(_nouns(tokenizer), LEAST_NOUNS, "nouns whose singular and plural are equally long", NAME, tokenizer)

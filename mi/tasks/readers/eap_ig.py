@@ -75,7 +75,7 @@ def _convert(row: Row, context: Context) -> Record:
 
 def _verify(row: Row, pair: tuple[str, str], tokenizer: Tokenizer, in_prompt: bool) -> None:
     """Compare what the tokenizer calls each id with the text beside it; for IOI, with the names in the prompt."""
-    for column, text_column in zip(pair, TEXT_COLUMNS):
+    for column, text_column in zip(pair, TEXT_COLUMNS, strict=True):
         shown = row.value.get(column.removesuffix("_idx")) or row.value.get(text_column)
         for index in ids_of(row, column):
             if index >= tokenizer.vocab_size:

@@ -1,4 +1,4 @@
-"""Edge-Pruning's custom JSON lines: `{clean, corrupted}`, where `<predict>…</predict>` in clean marks what is predicted.
+"""Edge-Pruning's custom JSON lines: `{clean, corrupted}`, with `<predict>…</predict>` around what is predicted in clean.
 
 The model is causal, so what follows the marked span cannot change its prediction: both prompts are cut in front of
 it, and the answer is the span. The published metric is the KL divergence at the span.

@@ -69,6 +69,9 @@ def _is_id(value: Any) -> bool:
 
 
 def _task(table: Table) -> tuple[str | None, str]:
+    task = table.outer.get("head", {}).get("task", {})
+    if "metric" in task:
+        return task.get("name"), str(task["metric"])
     # Without foils there is nothing to subtract: the metric that needs none.
     return None, "logit-diff" if any(row.value.get("foils") for row in table.rows) else "kl"
 

@@ -26,10 +26,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked of the reader. Without a tokenizer only the form of a row is checked."""
+    """What the user asked of the reader, and what is known of the model that the examples are for. Where nothing is,
+    only the form of a row is checked."""
 
     tokenizer: Tokenizer | None = None
+    vocab_size: int | None = None
     counterfactual: str | None = None
+    skip: bool = False
 
 
 @dataclass(frozen=True)

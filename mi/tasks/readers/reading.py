@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError, UsageError
+from mi.io import canonical, chain
 from mi.tasks.encode import encode
 from mi.tasks.readers import (
     autocircuit,
@@ -23,6 +24,7 @@ from mi.tasks.readers import (
     feature_circuits,
     folder,
     mib,
+    own,
     peap,
     rows,
     source,
@@ -46,11 +48,13 @@ FORMATS: tuple[Format, ...] = (
 
 @dataclass(frozen=True)
 class Reading:
-    """`task` and `source` are the head's `task` and `examples.source`; `notes` are for stderr."""
+    """`task` and `source` are the head's `task` and `examples.source`; `inputs` are the files, for a chain's link;
+    `notes` are for stderr."""
 
     records: list[Record]
     task: dict[str, Any]
     source: dict[str, Any]
+    inputs: list[dict[str, Any]]
     notes: list[str]
 
 
@@ -58,6 +62,7 @@ def read(
     paths: str | Sequence[str],
     *,
     tokenizer: Tokenizer | None = None,
+    vocab_size: int | None = None,
     counterfactual: str | None = None,
     skip: bool = False,
 ) -> Reading:
@@ -66,27 +71,42 @@ def read(
     `skip` leaves out the rows that cannot be used and says so, instead of refusing the file at the first of them.
     """
     names = [paths] if isinstance(paths, str) else list(paths)
-    tables = [table for name in names for table in _tables(name)]
+    options = Options(tokenizer, vocab_size, counterfactual, skip)
+    groups = [_tables(name) for name in names]
+    tables = [table for group in groups for table in group]
     form = _format(tables)
-    options = Options(tokenizer, counterfactual)
-    reader = _Reader(form, options, skip)
+    reader = _Reader(form, options)
     records = reader.all(tables)
     name, metric = form.task(tables[0])
-    default = form.counterfactual(tables[0])
-    origin: dict[str, Any] = {"path": relative(names[0]), "format": form.name}
+    task = {
+        "name": name or _stem(names[0]),
+        "metric": metric,
+        "counterfactual": counterfactual or form.counterfactual(tables[0]),
+    }
+    inputs = [chain.given(path, _digest(group)) for path, group in zip(names, groups, strict=True)]
+    return Reading(records, task, _origin(names, form, options), inputs, reader.notes(tables))
+
+
+def _origin(names: Sequence[str], form: Format, options: Options) -> dict[str, Any]:
+    """All that is needed to read the same records again."""
+    origin: dict[str, Any] = {"path": chain.portable(names[0]), "format": form.name}
     if names[1:]:
-        origin["also"] = [relative(other) for other in names[1:]]
-    if tokenizer:
-        origin["tokenizer"] = {"id": tokenizer.id_name, "sha256": tokenizer.digest}
-    if skip:
+        origin["also"] = [chain.portable(other) for other in names[1:]]
+    if options.counterfactual:
+        origin["counterfactual"] = options.counterfactual
+    if options.tokenizer:
+        origin["tokenizer"] = {"id": options.tokenizer.id_name, "sha256": options.tokenizer.digest}
+    if options.skip:
         origin["skip"] = True
-    task = {"name": name or _stem(names[0]), "metric": metric, "counterfactual": counterfactual or default}
-    return Reading(records, task, origin, reader.notes(tables))
+    return origin
 
 
-def relative(path: str) -> str:
-    """A path as a stream may hold it: relative to the working directory, with forward slashes."""
-    return path if path == "-" else Path(os.path.relpath(path)).as_posix()
+def _digest(tables: Sequence[Table]) -> str:
+    """That of the file; of a folder, over the digests of its data files."""
+    if len(tables) == 1:
+        return tables[0].sha256
+    lines = [f"{Path(table.name).name} {table.sha256}\n" for table in tables]
+    return canonical.sha256("".join(lines).encode())
 
 
 def _stem(path: str) -> str:
@@ -96,7 +116,7 @@ def _stem(path: str) -> str:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _tables(path: str) -> Iterable[Table]:
+def _tables(path: str) -> list[Table]:
     if path != "-" and os.path.isdir(path):
         return [_table(file, split) for file, split in folder.data_files(path)]
     return [_table(path, "")]
@@ -105,7 +125,8 @@ def _tables(path: str) -> Iterable[Table]:
 def _table(path: str, split: str) -> Table:
     if path != "-" and source.is_parquet(path):
         return rows.parquet(path, split)
-    return rows.parse(source.load(path, split, _guard))
+    loaded = source.load(path, split, _guard)
+    return own.parse(loaded) if own.is_stream(loaded.text) else rows.parse(loaded)
 
 
 def _guard(text: str, name: str) -> None:
@@ -119,9 +140,9 @@ def _guard(text: str, name: str) -> None:
 
 def _format(tables: Sequence[Table]) -> Format:
     found = [next((form for form in FORMATS if form.matches(table)), None) for table in tables]
-    for table, form in zip(tables, found):
+    for table, form in zip(tables, found, strict=True):
         if form is None:
-            raise _unknown(table.name, ", ".join(sorted(table.columns)))
+            raise _unknown(table.name, ", ".join(sorted(table.columns)), table.columns)
         if form is not found[0]:
             assert found[0] is not None
             fact = f"is {form.title}, but {tables[0].name} is {found[0].title}"
@@ -134,10 +155,12 @@ def _format(tables: Sequence[Table]) -> Format:
     return form
 
 
-def _unknown(name: str, seen: str) -> MiError:
+def _unknown(name: str, seen: str, columns: frozenset[str] = frozenset()) -> MiError:
+    """What the file shows, and the columns of the likeliest format, or the names of all."""
     shown = seen.strip()[:80]
-    known = "; ".join(f"{form.title}: {form.columns}" for form in reversed(FORMATS))
-    return MiError(f"no format that is known: it shows {shown!r}", f"known are {known}", place=name)
+    near = [form for form in FORMATS if {"clean", "corrupted"} & columns and form is eap_ig.FORMAT]
+    known = [f"{form.title} has {form.columns}" for form in near] or [form.title for form in reversed(FORMATS)]
+    return MiError(f"no known format: it shows {shown!r}", "; ".join(known), place=name)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -146,8 +169,8 @@ def _unknown(name: str, seen: str) -> MiError:
 class _Reader:
     """Converts rows one by one and keeps count of what was left out."""
 
-    def __init__(self, form: Format, options: Options, skip: bool) -> None:
-        self.form, self.options, self.skip = form, options, skip
+    def __init__(self, form: Format, options: Options) -> None:
+        self.form, self.options = form, options
         self.dropped: Counter[str] = Counter()
         self.skipped: list[MiError] = []
         self.repeated = 0
@@ -160,7 +183,7 @@ class _Reader:
         records = []
         for table in main:
             context = Context(table, self.options, self.form.prepare(table))
-            for row, beside in zip(table.rows, self._partners(tables, table)):
+            for row, beside in zip(table.rows, self._partners(tables, table), strict=True):
                 record = self._one(row, replace(context, beside=beside), metric)
                 if record is not None:
                     records.append(record)
@@ -185,17 +208,21 @@ class _Reader:
                 self.dropped[record.reason] += 1
                 return None
             record = self._chosen(row, record)
-            if self.options.tokenizer:
-                need = metric != "kl"
-                encode([record], self.options.tokenizer, place=lambda _: row.place, need_answers=need)
+            self._check(row, record, metric)
         except UsageError:
             raise
         except MiError as error:
-            if not self.skip:
+            if not self.options.skip:
                 raise self._with_way_out(error) from None
             self.skipped.append(error)
             return None
         return self._named(row, record)
+
+    def _check(self, row: Row, record: Record, metric: str) -> None:
+        """Whether the model can be given this record, as far as the model is known."""
+        tokenizer, size = self.options.tokenizer, self.options.vocab_size
+        if tokenizer or size is not None:
+            encode([record], tokenizer, vocab_size=size, place=lambda _: row.place, need_answers=metric != "kl")
 
     def _chosen(self, row: Row, record: Record) -> Record:
         """The record with the counterfactual that was asked for as its `corrupted`."""
@@ -248,7 +275,7 @@ class _Reader:
         if self.dropped or self.skipped:
             notes.append(f"{kept} of {self.total} rows kept")
         if self.repeated:
-            notes.append(f"{_rows(self.repeated)} an earlier one and kept, with -2, -3, … after the id")
+            notes.append(f"{_rows(self.repeated)} an earlier one; kept, with -2, -3, … after the id")
         if remark := self.form.note(tables[0], self.options):
             notes.append(remark)
         return notes

@@ -8,10 +8,12 @@ objects, and CSV are told apart by their first characters.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError
@@ -48,6 +50,7 @@ class Table:
     kind: str
     rows: tuple[Row, ...]
     columns: frozenset[str]
+    sha256: str = ""
     outer: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,7 +70,7 @@ def parquet(path: str, split: str = "") -> Table:
     except ImportError:
         raise MiError(
             "is a Parquet file, and pyarrow is not installed",
-            "pip install pyarrow, or export it as JSON lines: pandas.read_parquet(FILE).to_json(OUT, orient='records', lines=True)",
+            "pip install pyarrow, or export it as JSON lines, datasets.load_dataset(…)['train'].to_json(FILE)",
             place=path,
         ) from None
     try:
@@ -75,7 +78,7 @@ def parquet(path: str, split: str = "") -> Table:
     except Exception as error:  # pyarrow's own errors share no base class with a documented name
         raise MiError(f"cannot be read as Parquet: {error}", "is the file complete?", place=path) from None
     rows = tuple(Row(value, path, number, split) for number, value in enumerate(values, 1))
-    return Table(path, "parquet", rows, _columns(rows))
+    return Table(path, "parquet", rows, _columns(rows), hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 def header(text: str) -> frozenset[str]:
@@ -90,7 +93,7 @@ def _table(source: Source, rows: Iterator[Row], outer: dict[str, Any] | None = N
     found = tuple(rows)
     if not found:
         raise MiError("has no example", "give a file with at least one", place=source.name)
-    return Table(source.name, "json", found, _columns(found), outer or {})
+    return Table(source.name, "json", found, _columns(found), source.sha256, outer or {})
 
 
 def _columns(rows: tuple[Row, ...]) -> frozenset[str]:
@@ -125,7 +128,7 @@ def _lines(source: Source) -> Iterator[Row]:
 def _documents(source: Source) -> Table:
     """One object with an array "prompts" (AutoCircuit), or a series of objects over several lines."""
     begin = _skip(source.text, 0)
-    value, end = _decode(source, begin)
+    _, end = _decode(source, begin)
     array = _member(source, begin, "prompts")
     if array is not None:
         if _skip(source.text, end) < len(source.text):
@@ -230,7 +233,7 @@ def _csv(source: Source) -> Table:
         line = reader.line_num + 1
     if not rows:
         raise MiError("has a header and no example", "give a file with at least one row", place=source.name)
-    return Table(source.name, "csv", tuple(rows), frozenset(names) - {""})
+    return Table(source.name, "csv", tuple(rows), frozenset(names) - {""}, source.sha256)
 
 
 def _header(cells: list[str], name: str) -> list[str]:
@@ -248,4 +251,4 @@ def _cells(source: Source, line: int, names: list[str], cells: list[str]) -> Row
             place=f"{source.name}:{line}",
         )
     # A column without a name is the row index that pandas writes.
-    return Row({name: cell for name, cell in zip(names, cells) if name}, source.name, line, source.split)
+    return Row({name: cell for name, cell in zip(names, cells, strict=True) if name}, source.name, line, source.split)

@@ -7,15 +7,16 @@ refused here, with the line where it happens, so that the parsers behind need no
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from mi.errors import MiError
+from mi.io.source import stdin
 
 MAX_BYTES = 512 << 20
 # The longest prompt of a million tokens is far below this; a longer line is not a file of examples.
@@ -37,10 +38,12 @@ PARQUET_MAGIC = b"PAR1"
 
 @dataclass(frozen=True)
 class Source:
-    """`name` is the path as it was given, for messages; `split` is set where a folder's file name tells it."""
+    """`name` is the path as it was given, for messages; `split` is set where a folder's file name tells it. `sha256` is
+    over the bytes that were read: a pipe cannot be read twice."""
 
     name: str
     text: str
+    sha256: str
     split: str = ""
 
     def line_at(self, position: int) -> int:
@@ -51,14 +54,19 @@ def load(path: str, split: str = "", guard: Callable[[str, str], None] = lambda 
     """Read all of `path`. `guard(text, name)` sees the first chunk before the rest is read, and raises where it is
     nothing that we know: so an endless stream of something else ends at once."""
     if path == "-":
-        return Source("stdin", _decode(_read(sys.stdin.buffer, "stdin", guard), "stdin"), split)
+        with stdin() as file:
+            return _source(_read(file, "stdin", guard), "stdin", split)
     check_regular(path)
     try:
         with open(path, "rb") as file:
             data = _read(file, path, guard)
     except OSError as error:
         raise MiError(f"cannot be read: {error.strerror or error}", place=path) from None
-    return Source(path, _decode(data, path), split)
+    return _source(data, path, split)
+
+
+def _source(data: bytes, name: str, split: str) -> Source:
+    return Source(name, _decode(data, name), hashlib.sha256(data).hexdigest(), split)
 
 
 def check_regular(path: str) -> None:
@@ -87,7 +95,7 @@ def _neighbour(path: str) -> str:
     """The next step after a missing file: a name in that folder that differs only in its ending."""
     wanted = Path(path)
     near = sorted(p.name for p in wanted.parent.glob("*") if p.stem == wanted.stem) if wanted.parent.is_dir() else []
-    return f"did you mean {wanted.parent / near[0]}?" if near else "give the path of a file of examples, or a task's name"
+    return f"did you mean {wanted.parent / near[0]}?" if near else "give the path of a file of examples"
 
 
 def _read(file: BinaryIO, name: str, guard: Callable[[str, str], None]) -> bytes:
