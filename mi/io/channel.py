@@ -44,6 +44,12 @@ def current() -> Channel | None:
     return _current.get()
 
 
+def taken() -> bool:
+    """True inside a stage whose output goes to the next one."""
+    channel = _current.get()
+    return channel is not None and channel.keeps_output
+
+
 @contextmanager
 def use(channel: Channel) -> Iterator[Channel]:
     """Inside the `with`, `stream.read(None)` and `stream.write(None, ...)` go through this channel."""

@@ -1,7 +1,7 @@
 """The content-addressed store: what bare pipes and the memo keep, each thing under the digest of its bytes.
 
-In: bytes, example records. Out: their digest; the same bytes again. The folder is `$MI_STORE`, else `.mi/store` here; it
-holds its own `.gitignore`. Several processes may use it at once: everything is written beside its place and renamed.
+In: bytes, example records. Out: their digest; the same bytes again. The folder is `$MI_STORE`, else `.mi/store` here;
+it holds its own `.gitignore`. Several processes may use it at once: everything is written beside its place and renamed.
 """
 
 from __future__ import annotations

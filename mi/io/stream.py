@@ -51,12 +51,6 @@ class Stream:
         """Where record `index` stands, for errors: `scores.jsonl:17`."""
         return f"{self.origin}:{self.lines[index] if index < len(self.lines) else index + 2}"
 
-    def as_input(self) -> list[dict[str, Any]]:
-        """The chain's input for this stream: the file that was named, or nothing for a pipe."""
-        if self.origin == "stdin":
-            return []
-        return [{**chain.given(self.origin, self.file_sha256), "stream": True}]
-
 
 def read(file: str | None, kinds: Sequence[str]) -> Stream:
     """Read one stream from a file, or from stdin (None or "-"), and verify all of it. `kinds`: what can be used."""

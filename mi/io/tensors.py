@@ -101,8 +101,7 @@ class Packed:
         return digest.hexdigest()
 
     def write(self, f: BinaryIO) -> None:
-        for chunk in self.chunks():
-            f.write(chunk)
+        f.writelines(self.chunks())
 
     def tobytes(self) -> bytes:
         return b"".join(self.chunks())

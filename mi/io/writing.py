@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import select
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mi.errors import RunError
 from mi.io import atomic, blobs, canonical, channel, store
 from mi.io.blobs import Blob
 from mi.io.lines import VERSION
@@ -67,29 +69,25 @@ def pour(data: bytes, stdout: BinaryIO | None = None) -> None:
     out = stdout if stdout is not None else getattr(sys.stdout, "buffer", None)
     try:
         if out is None:
-            os.write(1, b"")
-            handle = 1
-        else:
-            out.flush()
-            handle = out.fileno()
+            raise RunError("standard output is closed", "redirect it, or give -o FILE")
+        out.flush()
+        handle = out.fileno()
     except (AttributeError, ValueError):  # no descriptor behind it: a test's buffer
         assert out is not None
         out.write(data)
         return
     except OSError as error:
-        raise _stdout_failure(error) from error
+        raise atomic.failure("standard output", error) from error
     view = memoryview(data)
-    try:
-        while view:
+    while view:
+        try:
             view = view[os.write(handle, view) :]
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _stdout_failure(error) from error
-
-
-def _stdout_failure(error: OSError) -> Exception:
-    return atomic.failure("standard output", error)
+        except BlockingIOError:  # another process made the pipe non-blocking
+            select.select([], [handle], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise atomic.failure("standard output", error) from error
 
 
 def _blob(name: str, value: Mapping[str, Array] | Blob) -> Blob:
