@@ -40,7 +40,8 @@ def generate(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> I
         year = not pieces[last].startswith(" ") or not pieces[rival].startswith(" ")
         if year or kinds[last] != kinds[rival] or kinds[last + 1] != kinds[rival + 1] or abs(last - rival) < 2:
             continue
-        start = rng.randint(0, last)
+        # The rival and the foil must not come again before the end, or they would have two followers.
+        start = rng.randint(rival + 2 if rival < last else 0, last)
         if not pieces[start].startswith(" "):
             continue
         clean = pieces + pieces[start : last + 1]
