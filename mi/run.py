@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError
+from mi.io import source
 from mi.options import UNRECORDED
-from mi.show.notes import Voice, say, voice
+from mi.show.notes import Voice, note, say, voice
 
 if TYPE_CHECKING:
     from mi.io.chain import Invocation
@@ -49,6 +50,7 @@ _current: ContextVar[Call | None] = ContextVar("call", default=None)
 def run(command: str, argv: Sequence[str]) -> int:
     """The whole life of `mi COMMAND ARGV...`. Never raises."""
     token = voice.set(Voice(command))
+    source.note = note
     try:
         with _signals():
             code = execute(command, argv)
@@ -168,7 +170,10 @@ def _flag(name: str, marks: Sequence[Any]) -> str:
 
 def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     """Defaults from [tool.mi] and [tool.mi.COMMAND] of the nearest pyproject.toml, by parameter name."""
-    from mi.io.settings import project
+    try:
+        from mi.io.settings import project
+    except ImportError:
+        return {}
 
     table = project()
     names = inspect.signature(function).parameters
@@ -194,6 +199,8 @@ def report(error: BaseException) -> int:
         return BROKEN_PIPE
     failure = explain(error)
     say(message(failure))
+    if isinstance(error, source.TerminalInput):
+        _short_help()
     if isinstance(error, OSError):
         _discard_stdout()
     return failure.code
@@ -242,6 +249,15 @@ def _explain_os(error: OSError) -> MiError:
         )
     fact = (error.strerror or str(error) or type(error).__name__).lower()
     return MiError(fact, place=place, code=BAD_INPUT if isinstance(error, _UNREADABLE) else FAILED)
+
+
+def _short_help() -> None:
+    """What the command does, for someone who typed its name and got no answer."""
+    words = voice.get().command.split()
+    command, function, _ = find(words[0], words[1:])
+    first = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
+    with suppress(OSError, ValueError):
+        print(f"\n{first}\nUsage: mi {command} [OPTIONS] [FILE]\nAll options: mi {command} --help", file=sys.stderr)
 
 
 def _usage_error(command: str, error: Any) -> MiError:

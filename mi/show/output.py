@@ -10,18 +10,19 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from mi.io import channel, stream
+from mi.io import blobs, channel, stream
+from mi.io.blobs import Array, Blob
 from mi.show.records import Shown, tables
 from mi.show.table import Table, write
 
-Tensors = Mapping[str, Mapping[str, np.ndarray]]
+Tensors = Mapping[str, Mapping[str, Array] | Blob]
 
 
 def wants_table(output: str | None, json: bool) -> bool:
     """True where a person looks at stdout and no stage of the same process waits for the stream."""
-    return output is None and not json and not channel.taken() and sys.stdout is not None and sys.stdout.isatty()
+    handed = channel.current()
+    waited_for = handed is not None and handed.keeps_output
+    return output is None and not json and not waited_for and sys.stdout is not None and sys.stdout.isatty()
 
 
 def emit(
@@ -35,11 +36,19 @@ def emit(
 ) -> None:
     """Write a stream to `output` or stdout; or draw it, after the tables `before` that only the command can make."""
     if not wants_table(output, json):
-        stream.write(output, dict(head), (dict(record) for record in records), tensors)
+        stream.write(output, head, records, tensors)
         return
-    named = dict(tensors or {})
-    shown = Shown(head, list(records), named.__getitem__, tuple(named))
-    write([*before, *tables(shown, rows_that_fit())])
+    write([*before, *tables(shown(head, list(records), tensors or {}), rows_that_fit())])
+
+
+def shown(head: Mapping[str, Any], records: list[Any], tensors: Tensors) -> Shown:
+    """A stream as the tables want it: arrays are loaded only if a table asks for them."""
+
+    def load(name: str) -> Mapping[str, Any]:
+        value = tensors[name]
+        return blobs.arrays(value) if isinstance(value, Blob) else value
+
+    return Shown(head, records, load, tuple(tensors))
 
 
 def rows_that_fit() -> int:

@@ -1,0 +1,82 @@
+"""mi verify: streams in, one line for each that says whether it and its tensors are whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from mi.circuit.graph import from_head
+from mi.errors import BAD_INPUT, FOUND, OK, MiError
+from mi.io import blobs, canonical, chain, stream
+from mi.options import Files, Option, Quiet
+
+
+def verify(
+    files: Files = None,
+    json: Annotated[bool, Option("--json", help="Print one line of JSON for each file.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Check the digests of streams and of their tensors.
+
+    Every byte is read: the digest in the end line, the digest of every tensor file, the links of the chain and the
+    graph. Exit code 1 means that something is damaged or missing; with -q nothing is printed.
+
+    Examples:
+      mi verify circuit.jsonl
+      mi verify -q *.jsonl || echo damaged
+    """
+    findings = [_finding(file) for file in files or ["-"]]
+    for finding in findings:
+        if json:
+            sys.stdout.write(canonical.dumps(finding).decode() + "\n")
+        elif not quiet:
+            state = "whole" if finding["whole"] else "damaged"
+            sys.stdout.write(f"{finding['file']}: {state}: {finding['fact']}\n")
+    if any(finding.get("missing") for finding in findings):
+        return BAD_INPUT
+    return OK if all(finding["whole"] for finding in findings) else FOUND
+
+
+def _finding(file: str) -> dict[str, Any]:
+    """What one file is like. A usage error (a terminal as standard input) is not about the file and goes on up."""
+    try:
+        found = stream.read(file, stream.KINDS)
+        facts = ", ".join(_facts(found))
+        return {"file": file, "whole": True, "fact": facts}
+    except MiError as error:
+        if error.code != BAD_INPUT:
+            raise
+        place = "" if error.place in ("", file) else f"{error.place}: "
+        return {
+            "file": file,
+            "whole": False,
+            "fact": place + error.fact,
+            "missing": isinstance(error.__context__, OSError),
+        }
+
+
+def _facts(found: stream.Stream) -> Iterator[str]:
+    """Look at everything that carries a digest; what was seen, in words."""
+    yield f"{found.kind} of {len(found.records)} records"
+    for blob in found.blobs.values():
+        for _ in blobs.chunks(blob):
+            pass
+    if found.blobs:
+        yield f"{len(found.blobs)} blob{"" if len(found.blobs) == 1 else "s"} ({', '.join(found.blobs)})"
+    links = found.head.get("chain", [])
+    _check_chain(links, found.origin)
+    yield f"{len(links)} command{"" if len(links) == 1 else "s"}"
+    if graph := found.head.get("graph"):
+        table = blobs.load(found, graph["blob"]) if graph.get("builder") == "explicit" else None
+        from_head(graph, table)  # type: ignore[arg-type]  # a table holds no bfloat16
+
+
+def _check_chain(links: list[dict[str, Any]], origin: str) -> None:
+    """Each link's id is the digest of the rest of it, and each names the one before."""
+    before: str | None = None
+    for link in links:
+        rest = canonical.sha256(canonical.dumps({key: value for key, value in link.items() if key != "id"}))
+        if not rest.startswith(link.get("id") or "-") or link.get("prev") != before:
+            raise MiError(f"the chain is broken at {chain.command(link)}", "the head was edited", place=f"{origin}:1")
+        before = link["id"]
