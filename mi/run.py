@@ -164,7 +164,9 @@ def _flag(name: str, marks: Sequence[Any]) -> str:
     info = next((mark for mark in marks if hasattr(mark, "param_decls")), None)
     if isinstance(info, type(typer.Argument())):
         return ""
-    declared = [word for word in getattr(info, "param_decls", None) or () if word.startswith("--")]
+    # typer keeps the first name of an annotated option where its default would stand.
+    names = (getattr(info, "default", None), *(getattr(info, "param_decls", None) or ()))
+    declared = [word for word in names if isinstance(word, str) and word.startswith("--")]
     return declared[0].split("/")[0] if declared else f"--{name.replace('_', '-')}"
 
 
