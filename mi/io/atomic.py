@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from mi.errors import RunError
 
-_STALE = 3600.0  # seconds: a temporary file this old was left by a process that was killed
+STALE = 3600.0  # seconds: a temporary file this old was left by a process that was killed
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _remove(path: Path) -> None:
 
 def _remove_stale(target: Path) -> None:
     """Take away what a killed process left beside this target."""
-    prefix, before = f".{target.name[:200]}.", time.time() - _STALE
+    prefix, before = f".{target.name[:200]}.", time.time() - STALE
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):

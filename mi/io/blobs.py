@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,8 @@ def locate(blob: Blob) -> Path:
             return beside
     kept = store.blob(blob.sha256)
     if kept.is_file():
+        with suppress(OSError):
+            os.utime(kept)  # `mi gc` sees that it was used
         return kept
     missing = blob.path if blob.path is not None else f"{blob.sha256[:12]} in the store {store.where()}"
     raise MiError(f"blob {blob.name} is missing ({missing})", _remake(blob), place=blob.place)

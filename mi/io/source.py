@@ -18,12 +18,12 @@ IDLE = 2.0  # seconds without a byte, after which one line is said
 START = "a pipe starts with `mi cache --task ioi | ...`"
 
 
-class TerminalInput(UsageError):
+class TerminalInput(UsageError):  # noqa: N818 - a state, which the caller answers with its help
     """A filter was started with a terminal as its input: the command shows its short help."""
 
 
 def _say(text: str) -> None:
-    print(f"mi: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"mi: {text}\n")
 
 
 note: Callable[[str], None] = _say  # run.py puts its own here
@@ -31,6 +31,8 @@ note: Callable[[str], None] = _say  # run.py puts its own here
 
 def kind() -> str:
     """What stdin is: "closed", "terminal", "device", "pipe" or "file"."""
+    if sys.stdin is None:  # closed when the process started; descriptor 0 may be another file by now
+        return "closed"
     try:
         mode = os.fstat(0).st_mode
     except OSError:

@@ -7,14 +7,14 @@ way: it serialises everything first, so that a head is written only when nothing
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mi.errors import MiError
 from mi.io import blobs as _blobs
-from mi.io import chain, channel, lines, source
+from mi.io import chain, channel, lines, schemas, source
 from mi.io.blobs import Blob
 from mi.io.writing import write
 
@@ -51,6 +51,12 @@ class Stream:
         """Where record `index` stands, for errors: `scores.jsonl:17`."""
         return f"{self.origin}:{self.lines[index] if index < len(self.lines) else index + 2}"
 
+    def as_input(self) -> list[dict[str, Any]]:
+        """The chain's input for this stream: its examples. The stream itself is named by `prev`, not by a file's name,
+        so that a file and a pipe give the same bytes."""
+        sha = (self.head.get("examples") or {}).get("sha256")
+        return [{"name": "examples", "sha256": sha}] if sha else []
+
 
 def read(file: str | None, kinds: Sequence[str]) -> Stream:
     """Read one stream from a file, or from stdin (None or "-"), and verify all of it. `kinds`: what can be used."""
@@ -70,17 +76,19 @@ def read(file: str | None, kinds: Sequence[str]) -> Stream:
 
 
 def parse(
-    source_lines: Any,
+    source_lines: Iterable[bytes],
     origin: str,
     kinds: Sequence[str],
     folder: Path | None = None,
-    memory: Any = None,
+    memory: Mapping[str, Blob] | None = None,
 ) -> Stream:
     """Verify lines that are already there. `memory`: blobs by digest that never left this process."""
     whole = lines.verify(source_lines, origin)
     check_kind(whole.head, kinds, origin)
     made_by = chain.pipeline(whole.head)
-    records, places, found = [], [], {}
+    records: list[dict[str, Any]] = []
+    places: list[int] = []
+    found: dict[str, Blob] = {}
     for number, row in enumerate(whole.rows, start=2):
         if "blob" not in row:
             records.append(row)
@@ -91,13 +99,14 @@ def parse(
         if blob.name in found:
             raise MiError(f"a second blob with the name {blob.name}", place=place)
         found[blob.name] = (memory or {}).get(blob.sha256, blob)
+    schemas.check(whole.head, records, origin, places)
     return Stream(whole.head, records, found, origin, folder, whole.sha256, whole.file_sha256, places)
 
 
 def check_kind(head: dict[str, Any], kinds: Sequence[str], origin: str) -> None:
-    """Refuse a stream that the command cannot use, naming the command that makes the right one."""
+    """Refuse a stream that the command cannot use, naming the command that makes the right one. No kinds: any."""
     kind = head["kind"]
-    if kind in kinds:
+    if kind in kinds or not kinds:
         return
     makers = " or ".join(f"`{MAKERS[wanted]}`" for wanted in kinds if wanted in MAKERS)
     known = "" if kind in MAKERS else ", which this mi does not know"
@@ -108,12 +117,11 @@ def check_kind(head: dict[str, Any], kinds: Sequence[str], origin: str) -> None:
 
 def open_file(file: str) -> BinaryIO:
     try:
-        f = open(file, "rb")
+        return open(file, "rb")
     except FileNotFoundError:
         raise MiError("no such file", place=file) from None
     except OSError as error:
         raise MiError(f"cannot be read: {error.strerror}", place=file) from error
-    return f
 
 
 def _stdin_folder() -> Path:

@@ -85,7 +85,7 @@ class Packed:
 
         yield self.header
         for array in self.arrays:
-            data = memoryview(array.reshape(-1).view(np.uint8))
+            data = array.reshape(-1).view(np.uint8).data
             for start in range(0, len(data), _CHUNK):
                 yield data[start : start + _CHUNK]
 

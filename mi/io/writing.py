@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Union
 
 from mi.errors import RunError
 from mi.io import atomic, blobs, canonical, channel, store
@@ -24,18 +24,19 @@ from mi.io.lines import VERSION
 from mi.io.tensors import Array, pack
 
 SUFFIX = ".jsonl"
+Tensors = Mapping[str, Union[Mapping[str, Array], Blob]]
 
 
 def write(
     output: str | None,
     head: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
-    tensors: Mapping[str, Mapping[str, Array] | Blob] | None = None,
+    tensors: Tensors | None = None,
     stdout: BinaryIO | None = None,
 ) -> None:
     """Write one stream. `output` None or "-" is stdout. `tensors` holds arrays by blob name and key, or a `Blob` of
     another stream, whose bytes are carried over as they are."""
-    made = {name: _blob(name, value) for name, value in sorted((tensors or {}).items())}
+    made = as_blobs(tensors)
     rows = list(records)
     handed = channel.current()
     if output in (None, "-") and handed is not None and handed.keeps_output:
@@ -76,6 +77,8 @@ def pour(data: bytes, stdout: BinaryIO | None = None) -> None:
         assert out is not None
         out.write(data)
         return
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise atomic.failure("standard output", error) from error
     view = memoryview(data)
@@ -90,8 +93,12 @@ def pour(data: bytes, stdout: BinaryIO | None = None) -> None:
             raise atomic.failure("standard output", error) from error
 
 
-def _blob(name: str, value: Mapping[str, Array] | Blob) -> Blob:
-    return value if isinstance(value, Blob) else blobs.of_packed(name, pack(name, value))
+def as_blobs(tensors: Tensors | None) -> dict[str, Blob]:
+    """Arrays packed, blobs of other streams as they are; by name, in the order of the names."""
+    return {
+        name: value if isinstance(value, Blob) else blobs.of_packed(name, pack(name, value))
+        for name, value in sorted((tensors or {}).items())
+    }
 
 
 def _is_special(output: str) -> bool:
