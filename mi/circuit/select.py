@@ -17,12 +17,17 @@ import numpy as np
 
 from mi.circuit.graph import Graph
 from mi.circuit.prune import connected
-from mi.errors import MiError
+from mi.errors import MiError, UsageError
 
 
 def nominal_size(n_edges: int, fraction: float) -> int:
     """int(fraction * n_edges), in exact decimals: 29 % of 100 edges is 29 edges, whatever 0.29 * 100 rounds to."""
     return int(Fraction(repr(float(fraction))) * n_edges)
+
+
+def percent_size(n_edges: int, percent: float) -> int:
+    """`nominal_size` of a percentage; 0.7 % of 1000 edges is 7, though 0.7 / 100 rounds to less than 0.007."""
+    return int(Fraction(repr(float(percent))) * n_edges / 100)
 
 
 def top(
@@ -124,16 +129,17 @@ def longest_prefix(graph: Graph, order: np.ndarray, budget: int) -> int:
 def ranked(scores: np.ndarray, mask: np.ndarray, absolute: bool = True) -> np.ndarray:
     """The edges of `mask`, best first, ties in edge order, int64 [n]."""
     edges = np.flatnonzero(mask)
-    values = scores[edges].astype(np.float64)
+    values = np.asarray(scores, dtype=np.float64)[edges]
     return edges[np.argsort(-(np.abs(values) if absolute else values), kind="stable")]
 
 
-def check_scores(graph: Graph, scores: np.ndarray) -> None:
+def check_scores(graph: Graph, scores: np.ndarray, place: str = "") -> None:
     """Refuse scores of another graph and scores that are not numbers, naming the first such edge."""
     if scores.shape != (graph.n_edges,):
         raise MiError(
             f"{scores.size} scores for a graph of {graph.n_edges} edges ({graph.describe()})",
             "these scores belong to another graph",
+            place=place,
         )
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
@@ -141,6 +147,7 @@ def check_scores(graph: Graph, scores: np.ndarray) -> None:
         raise MiError(
             f"the score of {graph.edge_name(bad[0])} is {scores[bad[0]]}{more}",
             "scores must be finite: make them again, and look at the model for overflow",
+            place=place,
         )
 
 
@@ -162,10 +169,12 @@ def _ranking(
 def _checked_size(graph: Graph, key: np.ndarray, n: int) -> int:
     """n, or less where fewer edges may be taken."""
     if not 0 <= n <= graph.n_edges:
-        raise MiError(f"{n} edges were asked for, the graph has {graph.n_edges}", f"ask for 0 to {graph.n_edges} edges")
+        raise UsageError(
+            f"{n} edges were asked for, the graph has {graph.n_edges}", f"ask for 0 to {graph.n_edges} edges"
+        )
     forced = int(np.count_nonzero(key == np.inf))
     if forced > n:
-        raise MiError(
+        raise UsageError(
             f"{forced} edges are always kept, more than the {n} that were asked for",
             f"ask for at least {forced} edges, or keep fewer",
         )

