@@ -172,10 +172,7 @@ def _flag(name: str, marks: Sequence[Any]) -> str:
 
 def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     """Defaults from [tool.mi] and [tool.mi.COMMAND] of the nearest pyproject.toml, by parameter name."""
-    try:
-        from mi.io.settings import project
-    except ImportError:
-        return {}
+    from mi.io.settings import project
 
     table = project()
     names = inspect.signature(function).parameters

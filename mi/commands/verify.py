@@ -10,6 +10,7 @@ from mi.circuit.graph import from_head
 from mi.errors import BAD_INPUT, FOUND, OK, MiError
 from mi.io import blobs, canonical, chain, stream
 from mi.options import Files, Option, Quiet
+from mi.show.numbers import count
 
 
 def verify(
@@ -58,25 +59,15 @@ def _finding(file: str) -> dict[str, Any]:
 
 def _facts(found: stream.Stream) -> Iterator[str]:
     """Look at everything that carries a digest; what was seen, in words."""
-    yield f"{found.kind} of {len(found.records)} records"
+    yield f"{found.kind} of {count(len(found.records), 'record')}"
     for blob in found.blobs.values():
         for _ in blobs.chunks(blob):
             pass
     if found.blobs:
-        yield f"{len(found.blobs)} blob{"" if len(found.blobs) == 1 else "s"} ({', '.join(found.blobs)})"
-    links = found.head.get("chain", [])
-    _check_chain(links, found.origin)
-    yield f"{len(links)} command{"" if len(links) == 1 else "s"}"
+        yield f"{count(len(found.blobs), 'blob')} ({', '.join(found.blobs)})"
+    if fault := chain.broken(found.head):
+        raise MiError(fault, "the head was edited", place=f"{found.origin}:1")
+    yield count(len(found.head.get("chain", [])), "command")
     if graph := found.head.get("graph"):
         table = blobs.load(found, graph["blob"]) if graph.get("builder") == "explicit" else None
         from_head(graph, table)  # type: ignore[arg-type]  # a table holds no bfloat16
-
-
-def _check_chain(links: list[dict[str, Any]], origin: str) -> None:
-    """Each link's id is the digest of the rest of it, and each names the one before."""
-    before: str | None = None
-    for link in links:
-        rest = canonical.sha256(canonical.dumps({key: value for key, value in link.items() if key != "id"}))
-        if not rest.startswith(link.get("id") or "-") or link.get("prev") != before:
-            raise MiError(f"the chain is broken at {chain.command(link)}", "the head was edited", place=f"{origin}:1")
-        before = link["id"]

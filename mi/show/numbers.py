@@ -20,6 +20,11 @@ def percent(part: float | None) -> str:
     return "" if part is None else f"{100 * part:.3g} %"
 
 
+def count(n: int, word: str) -> str:
+    """`1 edge`, `2 edges`."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
 def size(n_bytes: int) -> str:
     """Bytes in the unit that leaves two or three digits."""
     amount = float(n_bytes)
