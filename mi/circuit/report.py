@@ -49,7 +49,9 @@ def of_records(graph: Graph, records: Sequence[Mapping[str, Any]]) -> Circuits:
     found = graph.find([str(r.get("src")) for r in records], [str(r.get("dst")) for r in records])
     if len(records) and (found < 0).any():
         bad = records[int(np.argmax(found < 0))]
-        raise MiError(f"{bad.get('src')}->{bad.get('dst')} is no edge of this graph", f"the graph is {graph.describe()}")
+        raise MiError(
+            f"{bad.get('src')}->{bad.get('dst')} is no edge of this graph", f"the graph is {graph.describe()}"
+        )
     mask = np.zeros(graph.n_edges, dtype=bool)
     mask[found] = True
     return Circuits(mask[None], (Point(None, None, None, int(mask.sum()), 0),))
@@ -90,15 +92,17 @@ def report(
         records.append({"summary": name, **_numbers(estimate), "n": n})
     why = statistics.undetermined(clean, empty, clusters)
     if why is not None:
-        records += [{"summary": "faithfulness", **_place(point), "n": n, "undetermined": why} for point in circuits.points]
+        records += [
+            {"summary": "faithfulness", **_place(point), "n": n, "undetermined": why} for point in circuits.points
+        ]
         return records
     estimates = statistics.faithfulness(value, clean, empty, clusters=clusters)
     for point in circuits.points:
         spread = {"metric": float(value[point.row].mean())}
         records.append({"summary": "faithfulness", **_place(point), **_numbers(estimates[point.row]), "n": n, **spread})
     if len(circuits.points) > 1:
-        by_mode = [value[[p.row for p in circuits.points if p.mode == mode]] for mode in MODES]
-        for name, estimate in statistics.areas(*by_mode, clean, empty, clusters=clusters).items():
+        signed, absolute = (value[[p.row for p in circuits.points if p.mode == mode]] for mode in MODES)
+        for name, estimate in statistics.areas(signed, absolute, clean, empty, clusters=clusters).items():
             records.append({"summary": name, **_numbers(estimate), "n": n})
     return records
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ ROLES = (
 def _matrix(linear: nn.Module) -> Float[Tensor, "out in"]:
     """A projection's weight as [out, in], whatever the module's own layout (GPT-2's Conv1D stores [in, out])."""
     weight = linear.weight
-    return weight.T if type(linear).__name__ == "Conv1D" else weight  # type: ignore[return-value,operator]
+    return weight.T if type(linear).__name__ == "Conv1D" else weight  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def bind(module: nn.Module) -> Adapter:
     Raises:
         MiError: no record knows the family, or a role's path is not there (names the role and the path).
     """
-    config = module.config
+    config: Any = module.config
     family = str(getattr(config, "model_type", type(module).__name__))
     roles = next((record for record in ROLES if family in record.families), None)
     if roles is None:

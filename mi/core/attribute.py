@@ -123,7 +123,7 @@ def attribute(
     lengths = [len(example.clean) for example in examples]
     replacement.check(ablation, lengths)
     runner = model.executor(executor)
-    rows = batches.plan(lengths, model.adapter, model.dtype.itemsize, batch_size)
+    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     instead = replacement.make(ablation, model, runner, batches.batches(examples, rows, model.device))
     job = _Job(model, runner, chosen, steps_of(method, steps, rule), instead, method == "eap-ig")
     sums = _Sums(model, examples, compat)

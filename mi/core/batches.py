@@ -1,7 +1,6 @@
-"""Batches of examples of one length, and the plan that makes them.
+"""Batches of examples of one length, without padding.
 
-Flows in: encoded examples. Flows out: :class:`Batch` after batch, without padding, in an order that depends on nothing but
-the examples' lengths, the model's shape and ``--batch-size`` (never on free memory), so that a plan can be repeated.
+Flows in: encoded examples and a plan. Flows out: :class:`Batch` after batch, as tensors on the model's device.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ from torch import Tensor
 
 from mi.core.adapters import Adapter
 from mi.tasks.encode import Encoded
-
-# Activations of one forward and backward are about 34 d_model numbers a token and layer (16 for the MLP and its
-# activation function, the rest for the norms, q, k, v, z and the residual stream).
-ACTIVATIONS_PER_TOKEN = 34
-BUDGET_BYTES = 1 << 29
-LOGIT_COPIES = 4
-
+from mi.tasks.plan import Shape, plan
 
 @dataclass(frozen=True)
 class Batch:
@@ -67,27 +60,11 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
     )
 
 
-def bytes_per_token(adapter: Adapter, itemsize: int) -> int:
-    """Estimate of what a forward and backward keep for one token."""
-    return itemsize * adapter.n_layers * ACTIVATIONS_PER_TOKEN * adapter.d_model
-
-
-def rows_per_batch(adapter: Adapter, itemsize: int, length: int) -> int:
-    """Examples of ``length`` tokens that fit the fixed budget; at least one."""
-    one = bytes_per_token(adapter, itemsize) * length + LOGIT_COPIES * 4 * adapter.vocab_size
-    return max(1, BUDGET_BYTES // one)
-
-
-def plan(lengths: Sequence[int], adapter: Adapter, itemsize: int, batch_size: int | None = None) -> list[list[int]]:
-    """Rows of each batch: buckets of equal length, shortest first, each cut into equal parts within the budget."""
-    batches: list[list[int]] = []
-    for length in sorted(set(lengths)):
-        bucket = [row for row, own in enumerate(lengths) if own == length]
-        most = batch_size or rows_per_batch(adapter, itemsize, length)
-        parts = -(-len(bucket) // most)
-        size = -(-len(bucket) // parts)
-        batches += [bucket[start : start + size] for start in range(0, len(bucket), size)]
-    return batches
+def plan_for(
+    adapter: Adapter, lengths: Sequence[int], itemsize: int, batch_size: int | None = None
+) -> list[list[int]]:
+    """The batch plan of examples of these lengths (`mi.tasks.plan`)."""
+    return plan(lengths, Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size), itemsize, batch_size)
 
 
 def batches(examples: Sequence[Encoded], rows: Sequence[Sequence[int]], device: torch.device) -> Iterator[Batch]:

@@ -71,7 +71,7 @@ def run_circuits(
     lengths = [len(example.clean) for example in examples]
     replacement.check(ablation, lengths)
     runner = model.executor(executor)
-    rows = batches.plan(lengths, model.adapter, model.dtype.itemsize, batch_size)
+    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     rows = [part for whole in rows for part in _cut_to_budget(model, whole, lengths[whole[0]])]
     instead = replacement.make(ablation, model, runner, batches.batches(examples, rows, model.device))
     value = np.zeros((len(masks), len(examples)))
@@ -125,8 +125,8 @@ class _Table:
         matrix = np.zeros((len(graph.receivers), graph.n_sources), dtype=bool)
         matrix[graph.edges[1][mask], graph.edges[0][mask]] = True
         self.matrix = matrix
-        self.read = matrix.any(0)  # sources that some kept edge reads
-        self.reads = matrix.any(1)  # receivers that some kept edge feeds
+        self.read: np.ndarray = matrix.any(0)  # sources that some kept edge reads
+        self.reads: np.ndarray = matrix.any(1)  # receivers that some kept edge feeds
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "modul
     graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
     identity = {
         "id": id,
-        "architecture": str(module.config.model_type),
+        "architecture": str(getattr(module.config, "model_type", "")),
         "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
         "revision": None,
     }

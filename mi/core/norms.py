@@ -29,7 +29,7 @@ def epsilon(norm: nn.Module) -> float:
 
 
 def gain(norm: nn.Module, dtype: torch.dtype) -> Float[Tensor, " d_model"]:
-    return norm.weight.to(dtype)  # type: ignore[union-attr,operator,return-value]
+    return norm.weight.to(dtype)  # type: ignore[return-value]
 
 
 def normalise(norm: nn.Module, centred: bool, x: Tensor, dtype: torch.dtype) -> Normalised:

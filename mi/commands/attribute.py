@@ -1,0 +1,167 @@
+"""`mi attribute`: score every edge of the model's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from mi import options
+from mi.options import Option
+
+if TYPE_CHECKING:
+    from mi.core.attribute import Attribution
+    from mi.core.model import Model
+    from mi.work import Result
+
+SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
+
+
+def attribute(
+    file: options.Input = None,
+    method: Annotated[
+        Literal["eap", "eap-ig"], Option("--method", help="Gradient at the clean run, or averaged from corrupted to clean.")
+    ] = "eap-ig",
+    steps: Annotated[int, Option("--steps", metavar="N", min=1, help="Steps of eap-ig.")] = 5,
+    rule: Annotated[
+        Literal["left", "midpoint", "trapezoid"], Option("--rule", help="Where eap-ig takes its steps; left is the reference's.")
+    ] = "left",
+    ablation: options.Ablation = "counterfactual",
+    metric: options.Metric = None,
+    compat: Annotated[
+        Literal["mib"] | None, Option("--compat", show_default=False, help="Divide by the batch size once more, as the MIB code does.")
+    ] = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    bos: options.Bos = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    tf32: options.Tf32 = False,
+    batch_size: options.BatchSize = None,
+    executor: options.Executor = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
+    output: options.Output = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    fresh: options.Fresh = False,
+) -> None:
+    """Score every edge of the model: how much the loss rises when the edge is corrupted.
+
+    Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The default is
+    EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
+
+    Examples:
+
+        mi cache --task ioi | mi attribute -o scores.jsonl
+
+        mi data ioi | mi attribute --method eap --ablation zero | mi view --top 10
+    """
+    from mi import work
+    from mi.io import store, stream
+    from mi.show.notes import note
+    from mi.tasks import subject
+    from mi.tasks.plan import cost
+
+    piped = stream.read(file, ("examples", "cache"))
+    head = piped.head
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    if chosen.is_regression:
+        note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
+    examples = subject.from_stream(piped)
+    which = split or "train"
+    rows, text = subject.select(examples, which, limit)
+    if text:
+        note(text)
+    measure = metric or str(head["task"]["metric"])
+    begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
+    encoded = subject.encoded(examples, rows, chosen, begin, need_answers=measure != "kl")
+    if dry_run:
+        runs = {"eap": 1, "eap-ig": steps + (rule == "trapezoid")}[method]
+        plain = {"left": 1, "midpoint": 2, "trapezoid": 0}[rule] if method == "eap-ig" else ablation == "counterfactual"
+        lengths = [len(example.clean) for example in encoded]
+        note(cost(lengths, chosen.located.config(), dtype, batch_size, runs + plain, runs).text())
+        return
+    store.put_examples(examples.records)
+
+    def compute(ready: Model) -> Result:
+        from mi.core.attribute import attribute as score
+        from mi.show.progress import progress
+
+        with progress(len(encoded), "attribute") as bar:
+            got = score(
+                ready,
+                encoded,
+                method=method,
+                steps=steps,
+                rule=rule,
+                ablation=ablation,
+                metric=measure,
+                batch_size=batch_size,
+                executor=executor,
+                compat=compat,
+                on_done=bar.advance,
+                on_halved=work.halved,
+            )
+        said: dict[str, Any] = {
+            "method": method,
+            "ablation": ablation,
+            "metric": measure,
+            "level": "edge",
+            "split": which,
+            "n": len(encoded),
+            "executor": ready.executor(executor).name,
+            "plan": work.plan_summary(got.plan),
+            "halved": got.halved,
+        }
+        if method == "eap-ig":
+            said |= {"steps": steps, "rule": rule}
+        if compat:
+            said["compat"] = compat
+        if _is_complete(got):
+            said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
+        kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
+        return work.Result(
+            head={**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said},
+            records=[],
+            tensors={"scores": _tensors(got)},
+        )
+
+    work.produce(
+        compute,
+        chosen=chosen,
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        head=head,
+        inputs=examples.inputs,
+        depends_on=[piped.sha256],
+        output=output,
+        json=json,
+        fresh=fresh,
+        warnings=_warnings,
+    )
+
+
+def _tensors(got: Attribution) -> dict[str, Any]:
+    import numpy as np
+
+    return {"edge": got.edge.astype(np.float32), "edge_shards": got.shards, "shard_n": got.shard_n}
+
+
+def _is_complete(got: Attribution) -> bool:
+    return got.loss_change == got.loss_change and got.attributed == got.attributed  # neither is NaN
+
+
+def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Completeness: the input's edges should sum to the change of the loss (spec I3)."""
+    found = head["attribution"].get("completeness")
+    if not found:
+        return []
+    change, attributed = found["loss_change"], found["attributed"]
+    if abs(attributed - change) <= SHORT_OF_COMPLETE * abs(change):
+        return []
+    return [
+        f"the input's edges sum to {attributed:.3g} and the loss changes by {change:.3g}: "
+        "more --steps would bring them together"
+    ]

@@ -1,0 +1,175 @@
+"""`mi cache`: run the model on clean and corrupted inputs and keep what later stages need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from mi import options
+from mi.options import Option
+
+if TYPE_CHECKING:
+    from mi.core.baseline import Baselines
+    from mi.core.model import Model
+    from mi.show.table import Table
+    from mi.tasks.encode import Encoded
+    from mi.tasks.subject import Chosen
+    from mi.work import Result
+
+TOO_OFTEN_WRONG = 0.75  # MIB keeps a task and model only above this accuracy
+SHOWN = 5  # examples whose top tokens the table shows
+
+
+def cache(
+    file: options.Input = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    task: options.Task = None,
+    data: options.Data = None,
+    number: options.N = 100,
+    seed: options.Seed = 0,
+    counterfactual: options.Counterfactual = None,
+    limit: options.Limit = None,
+    bos: options.Bos = "auto",
+    metric: options.Metric = None,
+    site: Annotated[
+        list[str] | None,
+        Option("--site", metavar="SITE", show_default=False, help="Keep this activation too (repeatable); 'mi info -m' lists them."),
+    ] = None,
+    positions: Annotated[
+        Literal["all", "read"], Option("--positions", help="Keep sites at every position, or where the metric reads.")
+    ] = "all",
+    runs: Annotated[
+        Literal["clean", "corrupted", "both"], Option("--runs", help="Keep sites of the clean run, the corrupted one, or both.")
+    ] = "clean",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    tf32: options.Tf32 = False,
+    batch_size: options.BatchSize = None,
+    executor: options.Executor = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
+    output: options.Output = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    fresh: options.Fresh = False,
+) -> None:
+    """Run a model on clean and corrupted inputs: the first stage of the main line.
+
+    Reads examples, or makes them (--task, --data, or the default task when nothing is piped in), and writes each with its
+    baseline: the metric of the clean and of the corrupted run. Activations named by --site go into a blob beside the stream.
+
+    Examples:
+
+        mi cache </dev/null | mi attribute | mi prune | mi score
+
+        mi data greater-than -n 200 | mi cache -o years.jsonl
+
+        mi cache --task ioi --site blocks.3.attn.z --positions read -o z.jsonl
+    """
+    from mi import work
+    from mi.io import stream
+    from mi.show.notes import note
+    from mi.tasks import subject
+    from mi.tasks.plan import cost
+
+    piped = stream.read(file, ("examples",)) if work.has_stream(file, task, data) else None
+    head: dict[str, Any] = dict(piped.head) if piped else {}
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    if piped:
+        examples = subject.from_stream(piped)
+    elif data:
+        examples = subject.from_file(data, chosen, counterfactual)
+    else:
+        examples = subject.from_task(task or subject.DEFAULT_TASK, number, seed, counterfactual, chosen.tokenizer)
+    for text in examples.notes:
+        note(text)
+    examples = subject.limited(examples, limit)
+    measure = metric or str(examples.head["task"]["metric"])
+    encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, need_answers=measure != "kl")
+    if dry_run:
+        note(cost([len(example.clean) for example in encoded], chosen.located.config(), dtype, batch_size, 2).text())
+        return
+
+    def compute(ready: Model) -> Result:
+        from mi.core.baseline import RUNS, Wanted, baselines
+        from mi.core.sites import resolve
+        from mi.show.progress import progress
+
+        sites = tuple(resolve(ready.adapter, name) for name in site or ())
+        wanted = Wanted(sites, RUNS if runs == "both" else (runs,), positions == "read")
+        with progress(len(encoded), "cache") as bar:
+            got = baselines(
+                ready,
+                encoded,
+                metric=measure,
+                wanted=wanted,
+                batch_size=batch_size,
+                executor=executor,
+                on_done=bar.advance,
+                on_halved=work.halved,
+            )
+        caching: dict[str, Any] = {"metric": measure, "accuracy": float(got.right.mean()), "plan": work.plan_summary(got.plan)}
+        if site:
+            caching |= {"sites": list(site), "positions": positions, "runs": runs}
+        return work.Result(
+            head={
+                **examples.head,
+                "kind": "cache",
+                "model": {"bos": bos},
+                "graph": ready.graph.head(),
+                "task": {**examples.head["task"], "metric": measure},
+                "caching": caching,
+            },
+            records=[
+                {**record, "baseline": {"clean": float(clean), "corrupted": float(corrupted)}}
+                for record, clean, corrupted in zip(examples.records, got.clean, got.corrupted, strict=True)
+            ],
+            tensors={"sites": {**got.activations, "length": got.lengths}} if site else {},
+            tables=_tables(encoded, got, chosen, measure),
+        )
+
+    work.produce(
+        compute,
+        chosen=chosen,
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        head=head,
+        inputs=examples.inputs,
+        depends_on=[examples.head],
+        output=output,
+        json=json,
+        fresh=fresh,
+        warnings=_warnings,
+    )
+
+
+def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    accuracy = head["caching"]["accuracy"]
+    if accuracy >= TOO_OFTEN_WRONG:
+        return []
+    return [
+        f"the model is right on {accuracy:.0%} of the examples: a circuit for what it cannot do means little; "
+        "`mi data filter` keeps those that it gets right"
+    ]
+
+
+def _tables(encoded: Sequence[Encoded], got: Baselines, chosen: Chosen, metric: str) -> list[Table]:
+    """How well the model does, and what it would say on a few examples."""
+    from mi.show.table import Column, Table
+
+    def text(ids: Sequence[int]) -> str:
+        if chosen.tokenizer is None:
+            return " ".join(map(str, ids))
+        return chosen.tokenizer.decode(list(ids))
+
+    rows = [
+        [text(e.clean), text(e.answers[:1]), ", ".join(f"{text([token])} {p:.2f}" for token, p in top), f"{value:.2f}"]
+        for e, top, value in list(zip(encoded, got.top, got.clean, strict=True))[:SHOWN]
+    ]
+    about = (
+        f"{len(encoded)} examples, accuracy {got.right.mean():.1%}, mean {metric} clean {got.clean.mean():.3f}, "
+        f"corrupted {got.corrupted.mean():.3f}"
+    )
+    columns = [Column("clean", wide=True), Column("answer"), Column("most likely"), Column(metric, right=True)]
+    return [Table(columns, rows, title=about)]

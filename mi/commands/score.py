@@ -1,0 +1,144 @@
+"""`mi score`: how faithful a circuit is, or how faithfulness grows with size along a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mi import options
+
+if TYPE_CHECKING:
+    from mi.core.model import Model
+    from mi.work import Result
+
+
+def score(
+    file: options.Input = None,
+    ablation: options.Ablation = "counterfactual",
+    metric: options.Metric = None,
+    task: options.Task = None,
+    data: options.Data = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    bos: options.Bos = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    tf32: options.Tf32 = False,
+    batch_size: options.BatchSize = None,
+    executor: options.Executor = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    allow_pickle: options.AllowPickle = False,
+    output: options.Output = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    fresh: options.Fresh = False,
+) -> None:
+    """Run a circuit and say how faithful it is; given scores, how faithfulness grows with size.
+
+    A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Faithfulness is
+    (circuit - empty) / (model - empty) of the mean metric on the validation split, with a 95 % interval. Scores give the
+    curve over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking).
+
+    Examples:
+
+        mi prune --top 100 scores.jsonl | mi score
+
+        mi score circuit.jsonl -m new-checkpoint/ -o new.jsonl
+
+        mi score scores.jsonl --ablation mean
+    """
+    from mi import work
+    from mi.io import blobs, stream
+    from mi.show.notes import note
+    from mi.tasks import find, subject
+    from mi.tasks.plan import cost
+
+    piped = stream.read(file, ("circuit", "scores"))
+    head = piped.head
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    if chosen.is_regression:
+        note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
+    examples = find.examples(head, task, data, chosen)
+    for text in examples.notes:
+        note(text)
+    which = split or "validation"
+    rows, text = subject.select(examples, which, limit)
+    if text:
+        note(text)
+    measure = metric or str(head["task"]["metric"])
+    begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
+    encoded = subject.encoded(examples, rows, chosen, begin, need_answers=measure != "kl")
+    overlap = _overlap(head, examples.head, which)
+    n_circuits = 1 if piped.kind == "circuit" else 20
+    if dry_run:
+        lengths = [len(example.clean) for example in encoded]
+        note(cost(lengths, chosen.located.config(), dtype, batch_size, 2 + n_circuits).text())
+        return
+    blob = blobs.load(piped, "scores") if piped.kind == "scores" else {}
+
+    def compute(ready: Model) -> Result:
+        from mi.circuit.report import of_records, of_scores, report
+        from mi.core.circuits import run_circuits
+        from mi.show.progress import progress
+
+        graph = ready.graph
+        circuits = of_records(graph, piped.records) if piped.kind == "circuit" else of_scores(graph, blob["edge"])
+        with progress(len(encoded), "score") as bar:
+            got = run_circuits(
+                ready,
+                encoded,
+                circuits.masks,
+                ablation=ablation,
+                metric=measure,
+                batch_size=batch_size,
+                executor=executor,
+                on_done=bar.advance,
+                on_halved=work.halved,
+            )
+        said = {
+            "ablation": ablation,
+            "metric": measure,
+            "split": which,
+            "n": len(encoded),
+            "executor": ready.executor(executor).name,
+            "plan": work.plan_summary(got.plan),
+            "halved": got.halved,
+            "overlap": overlap,
+        }
+        kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
+        parts = {key: examples.head[key] for key in ("examples",)}
+        return work.Result(
+            head={**kept, **parts, "kind": "report", "model": {"bos": begin}, "graph": ready.graph.head(), "scoring": said},
+            records=report(circuits, got.value, got.clean, got.corrupted, [e.id for e in encoded]),
+        )
+
+    work.produce(
+        compute,
+        chosen=chosen,
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        head=head,
+        inputs=examples.inputs,
+        depends_on=[piped.sha256, examples.head],
+        output=output,
+        json=json,
+        fresh=fresh,
+        warnings=_warnings,
+    )
+
+
+def _overlap(head: Mapping[str, Any], examples: Mapping[str, Any], split: str) -> str | None:
+    """Why these examples are not new to the circuit, or None."""
+    used = head.get("attribution", {}).get("split")
+    same = head.get("examples", {}).get("sha256") == examples.get("examples", {}).get("sha256")
+    if not used or not same or (used != split and "all" not in (used, split)):
+        return None
+    return f"the scores were computed on the {used} split of the same examples"
+
+
+def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of the numbers must know."""
+    overlap = head["scoring"].get("overlap")
+    return [f"scored on examples that chose the circuit: {overlap}; expect it to look better than it is"] if overlap else []

@@ -1,0 +1,63 @@
+"""A model held for one command: leased, loaded, checked against the stream, and let go before anything is written.
+
+Inside `mi pipe` the model stays loaded for the next stage of the same process.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from mi.core import runtime
+from mi.core.model import Model, load_located
+from mi.errors import MiError
+from mi.io import channel
+from mi.tasks.subject import Chosen, Loading
+
+_kept: dict[tuple[object, ...], Model] = {}
+
+
+@contextmanager
+def opened(
+    chosen: Chosen,
+    graph: Mapping[str, Any] | None,
+    loading: Loading,
+    on_wait: Callable[[str], None] = lambda text: None,
+) -> Iterator[Model]:
+    """The model that was chosen, on its device. ``graph`` is the head's, if the stream has one.
+
+    Raises:
+        MiError: the model's graph is not the stream's.
+    """
+    runtime.settle(loading.tf32)
+    on = runtime.device(loading.device)
+    key = (chosen.weights, on, loading.dtype, loading.tf32)
+    with runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")):
+        model = _kept.get(key) or load_located(
+            chosen.located,
+            device=str(on),
+            dtype=loading.dtype,
+            trust_remote_code=loading.trust_remote_code,
+            allow_pickle=loading.allow_pickle,
+            tf32=loading.tf32,
+        )
+        if graph is not None and graph.get("digest") != model.graph.digest:
+            raise MiError(
+                f"{chosen.located.id} has another graph ({model.graph.describe()}) than the stream",
+                "scores and circuits belong to one graph; make them again with this model",
+            )
+        _kept.clear()
+        try:
+            yield model
+        finally:
+            if channel.current() is not None:
+                _kept[key] = model
+            else:
+                del model
+                gc.collect()
+                if on.type == "cuda":
+                    torch.cuda.empty_cache()

@@ -1,0 +1,103 @@
+"""Sites: names of activations. An alias such as ``blocks.3.attn.z`` through the adapter, or any module's input or output,
+``model.layers.3.mlp:output``.
+
+Flows in: a name. Flows out: a :class:`Site`, the port where the activation is and the view of it that the name promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mi.core.adapters import Adapter, Layer
+from mi.core.executor import Port
+from mi.errors import MiError
+
+SIDES = {"input": "in", "output": "out"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """``view`` takes the port's tensor to the site's [batch, pos, ...]; ``shape`` names and sizes what follows batch and pos
+    (empty where only a run can tell)."""
+
+    name: str
+    port: Port
+    shape: tuple[tuple[str, int], ...]
+    view: Callable[[Tensor], Tensor]
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value
+
+
+def aliases(adapter: Adapter) -> list[Site]:
+    """Every site that the adapter has a name for, in the order of a forward pass."""
+    roles, wide = adapter.roles, (("d_model", adapter.d_model),)
+    sites = [Site("embed", Port(roles.embed, "out"), wide, _whole)]
+    if roles.position:
+        sites.append(Site("position", Port(roles.position, "out"), wide, _whole))
+    for layer in adapter.layers:
+        sites += _of_layer(adapter, layer)
+    sites.append(Site("final_norm", Port(roles.final_norm, "out"), wide, _whole))
+    return sites
+
+
+def _of_layer(adapter: Adapter, layer: Layer) -> list[Site]:
+    roles, wide = adapter.roles, (("d_model", adapter.d_model),)
+    base, name = f"{roles.blocks}.{layer.index}", f"blocks.{layer.index}"
+    last = layer.index == adapter.n_layers - 1
+    after = roles.final_norm if last else f"{roles.blocks}.{layer.index + 1}.{roles.attention_norm}"
+    heads = (("head", layer.n_heads), ("d_head", layer.d_head))
+    return [
+        Site(f"{name}.resid_pre", Port(f"{base}.{roles.attention_norm}", "in"), wide, _whole),
+        Site(f"{name}.attn.norm", Port(f"{base}.{roles.attention_norm}", "out"), wide, _whole),
+        *(_projected(adapter, layer, which) for which in range(3)),
+        Site(f"{name}.attn.z", Port(f"{base}.{roles.heads_out}", "in"), heads, _by_head(layer.d_head)),
+        Site(f"{name}.attn.out", Port(f"{base}.{roles.heads_out}", "out"), wide, _whole),
+        Site(f"{name}.resid_mid", Port(f"{base}.{roles.mlp_norm}", "in"), wide, _whole),
+        Site(f"{name}.mlp.norm", Port(f"{base}.{roles.mlp_norm}", "out"), wide, _whole),
+        Site(f"{name}.mlp.out", Port(f"{base}.{roles.mlp}", "out"), wide, _whole),
+        Site(f"{name}.resid_post", Port(after, "in"), wide, _whole),
+    ]
+
+
+def _by_head(d_head: int) -> Callable[[Tensor], Tensor]:
+    return lambda value: value.unflatten(-1, (-1, d_head))
+
+
+def _projected(adapter: Adapter, layer: Layer, which: int) -> Site:
+    """q, k or v as the projection writes them: before rotary positions, keys and values in their grouped heads."""
+    projections = adapter.roles.queries_keys_values
+    path = projections[which] if len(projections) == 3 else projections[0]
+    heads = layer.n_heads if which == 0 else layer.n_kv_heads
+    first = 0 if len(projections) == 3 else (0, layer.n_heads, layer.n_heads + layer.n_kv_heads)[which]
+
+    def view(value: Tensor) -> Tensor:
+        return value.unflatten(-1, (-1, layer.d_head))[..., first : first + heads, :]
+
+    port = Port(f"{adapter.roles.blocks}.{layer.index}.{path}", "out")
+    return Site(f"blocks.{layer.index}.attn.{'qkv'[which]}", port, (("head", heads), ("d_head", layer.d_head)), view)
+
+
+def resolve(adapter: Adapter, name: str) -> Site:
+    """The site called ``name``.
+
+    Raises:
+        MiError: no alias and no module is called so.
+    """
+    path, colon, side = name.rpartition(":")
+    if colon:
+        if side not in SIDES:
+            raise MiError(f"site '{name}' ends in ':{side}'", "a module's site ends in :input or :output", code=2)
+        try:
+            adapter.module.get_submodule(path)
+        except AttributeError:
+            raise MiError(f"the model has no module '{path}'", "mi info -m MODEL lists its sites", code=2) from None
+        return Site(name, Port(path, SIDES[side]), (), _whole)  # type: ignore[arg-type]
+    for site in aliases(adapter):
+        if site.name == name:
+            return site
+    raise MiError(f"no site is called '{name}'", "mi info -m MODEL lists the sites, such as blocks.0.attn.z", code=2)

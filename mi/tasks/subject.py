@@ -1,0 +1,188 @@
+"""What a command that runs a model works on: the model's files, the examples, and how a stream names both.
+
+In: flags and perhaps a stream. Out: a :class:`Subject`, ready to be encoded. No torch: a result that is in the store is
+found with no more than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mi.errors import MiError
+from mi.io.digests import weights_digest
+from mi.io.examples import examples_digest, split_counts
+from mi.io.models import Located, locate, of_head
+from mi.io.stream import Stream
+from mi.tasks import task as tasks
+from mi.tasks.encode import Encoded, Place, encode
+from mi.tasks.readers import read as read_file
+from mi.tasks.split import assign, split_of
+from mi.tasks.tokenizer import Tokenizer
+from mi.tasks.tokenizer import load as load_tokenizer
+
+DEFAULT_TASK = "ioi"
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The flags that say how a model is loaded."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    tf32: bool = False
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model that has been found: its files, its tokenizer, and the ``model`` of a head (dtype comes when it is loaded)."""
+
+    located: Located
+    tokenizer: Tokenizer | None
+    weights: str
+    recorded: Mapping[str, Any] = field(default_factory=dict)  # the head's `model`, where a stream came with one
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.located.config().get("vocab_size", 0))
+
+    @property
+    def is_regression(self) -> bool:
+        """Other weights than those that the stream was made with."""
+        return bool(self.recorded) and self.recorded.get("weights") != self.weights
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """The weights, as an input of a chain's link."""
+        return [{"name": self.located.id, "sha256": self.weights}]
+
+    def head(self, dtype: str, bos: str) -> dict[str, Any]:
+        """The ``model`` of the stream to be written."""
+        config = self.located.config()
+        made = {
+            "id": self.located.id,
+            "revision": self.located.revision,
+            "dtype": dtype,
+            "architecture": str(config.get("model_type", "")),
+            "weights": self.weights,
+            "bos": bos,
+        }
+        if self.is_regression:
+            made |= {"from": self.recorded["weights"], "to": self.weights}
+        return made
+
+
+def choose_model(
+    ref: str | None, revision: str | None, head: Mapping[str, Any], *, allow_pickle: bool = False
+) -> Chosen:
+    """The model of ``-m``, else that of the stream, else the embedded default.
+
+    Raises:
+        MiError: it is not there; or, without ``-m``, its weights are not those that the stream names.
+    """
+    recorded = head.get("model") or {}
+    located = of_head(head) if ref is None and recorded else locate(ref, revision, allow_pickle=allow_pickle)
+    weights = weights_digest(located.folder)
+    if ref is None and recorded and recorded.get("weights") != weights:
+        raise MiError(
+            f"the weights of {located.id} are not those that made the stream: {weights[:12]}, not "
+            f"{str(recorded.get('weights'))[:12]}",
+            f"name a model with -m, such as -m {located.id} to run on the new weights",
+        )
+    has_tokenizer = any((located.folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+    tokenizer = load_tokenizer(located.folder, located.id) if has_tokenizer else None
+    return Chosen(located, tokenizer, weights, recorded)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Example records, the head parts that name them, and where each stands, for errors."""
+
+    records: list[dict[str, Any]]
+    head: Mapping[str, Any]  # `task` and `examples`
+    place: Place
+    inputs: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+
+
+def from_stream(stream: Stream) -> Examples:
+    """The records of an examples or cache stream, verified against the digest in its head."""
+    named = stream.head.get("examples", {}).get("sha256")
+    found = examples_digest(stream.records)
+    if named is not None and named != found:
+        raise MiError("the examples are not those that the head names", "make the stream again", place=stream.origin)
+    head = {key: stream.head[key] for key in ("task", "examples") if key in stream.head}
+    return Examples(stream.records, head, stream.place)
+
+
+def from_task(name: str, n: int, seed: int, counterfactual: str | None, tokenizer: Tokenizer | None) -> Examples:
+    """Examples made by a task's generator."""
+    records, head = tasks.make(name, n, seed, counterfactual, tokenizer)
+    return Examples(records, head, lambda index: f"example {index + 1} of {name}")
+
+
+def from_file(path: str, model: Chosen, counterfactual: str | None = None) -> Examples:
+    """Examples of a data file, in any format that `mi data --from` reads, or an examples stream."""
+    reading = read_file(
+        path, tokenizer=model.tokenizer, vocab_size=model.vocab_size or None, counterfactual=counterfactual
+    )
+    examples = {
+        "sha256": examples_digest(reading.records),
+        "n": split_counts(reading.records),
+        "source": reading.source,
+    }
+    head = {"task": reading.task, "examples": examples}
+    return Examples(reading.records, head, lambda index: f"{path}: example {index + 1}", reading.inputs, reading.notes)
+
+
+def limited(examples: Examples, limit: int | None) -> Examples:
+    """The first ``limit`` records of each split, as a set of its own."""
+    if limit is None:
+        return examples
+    taken: dict[str, int] = {}
+    rows = []
+    for row, record in enumerate(examples.records):
+        split = split_of(record)
+        taken[split] = taken.get(split, 0) + 1
+        if taken[split] <= limit:
+            rows.append(row)
+    records = [examples.records[row] for row in rows]
+    named = dict(examples.head["examples"])
+    named |= {"sha256": examples_digest(records), "n": split_counts(records)}
+    named["source"] = {**named.get("source", {}), "limit": limit}
+    return replace(
+        examples,
+        records=records,
+        head={**examples.head, "examples": named},
+        place=lambda index: _place(examples.place, rows[index]),
+    )
+
+
+def _place(place: Place, row: int) -> str:
+    return place(row) if callable(place) else f"{place}:{row + 2}"
+
+
+def select(examples: Examples, split: str, limit: int | None = None) -> tuple[list[int], str]:
+    """Rows of the examples of one split (the first ``limit``), and a note for stderr."""
+    numbered = [{**record, "_row": row} for row, record in enumerate(examples.records)]
+    chosen, note = assign(numbered, split)
+    return [record["_row"] for record in chosen][:limit], note
+
+
+def encoded(examples: Examples, rows: Sequence[int], model: Chosen, bos: str, *, need_answers: bool) -> list[Encoded]:
+    """The chosen records as token ids of the model.
+
+    Raises:
+        MiError: names the record that cannot be used.
+    """
+    records = [examples.records[row] for row in rows]
+    return encode(
+        records,
+        model.tokenizer,
+        bos,
+        model.vocab_size or None,
+        lambda index: _place(examples.place, rows[index]),
+        need_answers=need_answers,
+    )

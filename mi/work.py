@@ -1,0 +1,111 @@
+"""What the commands that run a model share: where examples come from, the model held while it computes, replay from the store.
+
+In: flags, a stream, and the one function that computes. Out: the result, written. torch is imported only where there is
+something to compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mi.io import chain, channel, memo, source
+from mi.run import invocation
+from mi.show.notes import note
+from mi.show.output import emit, wants_table
+
+if TYPE_CHECKING:
+    from mi.core.model import Model
+    from mi.show.table import Table
+    from mi.tasks.subject import Chosen, Loading
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command made: a head without its new link, records, tensors by blob; ``tables`` are for a terminal only."""
+
+    head: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]
+    tensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+
+
+def has_stream(file: str | None, task: str | None, data: str | None) -> bool:
+    """Whether examples come as a stream.
+
+    Flags start a pipe and never read stdin; so does a stdin that nobody writes to (a terminal, a closed descriptor, a device).
+    """
+    from mi.errors import UsageError
+
+    if task and data:
+        raise UsageError("--task and --data both name examples", "give one of them")
+    if task or data:
+        if file:
+            raise UsageError(f"{file} and {'--task' if task else '--data'} both name examples", "give one of them")
+        return False
+    handed = channel.current()
+    return bool(file) or (handed is not None and handed.input is not None) or source.has_upstream()
+
+
+def produce(
+    compute: Callable[[Model], Result],
+    *,
+    chosen: Chosen,
+    loading: Loading,
+    head: Mapping[str, Any],
+    inputs: Iterable[Mapping[str, Any]],
+    depends_on: Sequence[Any],
+    output: str | None,
+    json: bool,
+    fresh: bool,
+    warnings: Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], Sequence[str]] = lambda head, records: (),
+) -> None:
+    """Compute with the model, or take the same result from the store; then write it.
+
+    ``head`` is that of the stream that came in ({} where none did); ``depends_on`` all that the result depends on beside the
+    command line, the model's weights and the versions of everything. ``warnings`` are what a user should be told about a
+    result, computed or replayed.
+    """
+    call = invocation()
+    key = memo.key(call.command, call.argv, dict(head), loading.device, loading.dtype, *depends_on, inputs=[chosen.weights])
+    on_terminal = wants_table(output, json)
+    found = None if fresh or on_terminal else memo.lookup(key)
+    if found is not None:
+        made, records, blobs = found
+        _warn(warnings(made, records))
+        emit(made, records, blobs, output=output, json=json)
+        return
+    from mi.core.session import opened
+
+    with opened(chosen, head.get("graph"), loading, on_wait=note) as model:
+        result = compute(model)
+        kind = model.device.type
+        model_head = chosen.head(model.identity["dtype"], result.head["model"]["bos"])
+    made = {**result.head, "model": model_head, "chain": head.get("chain", [])}
+    made = chain.record(made, invocation(), [*inputs, *chosen.inputs()], kind)
+    _warn(warnings(made, result.records))
+    if not on_terminal:
+        memo.remember(key, made, result.records, result.tensors)
+    emit(made, result.records, result.tensors, output=output, json=json, before=result.tables)
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        note(text)
+
+
+def plan_summary(plan: Sequence[Sequence[int]]) -> list[list[int]]:
+    """A batch plan as [size, how many batches of it in a row]."""
+    runs: list[list[int]] = []
+    for rows in plan:
+        if runs and runs[-1][0] == len(rows):
+            runs[-1][1] += 1
+        else:
+            runs.append([len(rows), 1])
+    return runs
+
+
+def halved(size: int) -> None:
+    """What to say when memory runs out."""
+    note(f"out of memory: batches of {size} from here on, the result is the same")
