@@ -6,7 +6,6 @@ A `scores` stream holds one vector in a blob; after a filter such as jq it holds
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +30,9 @@ class Scored:
 
 def graph_of(stream: Stream) -> Graph:
     """The graph that the head names, rebuilt and checked against its digest."""
-    named = stream.head.get("graph")
-    if not isinstance(named, dict):
-        raise MiError("the head names no graph", "make the stream again with `mi attribute`", place=stream.origin)
     table = {key: _plain(a) for name in graph_blobs(stream) for key, a in blobs.load(stream, name).items()}
     try:
-        return from_head(named, table or None)
+        return from_head(stream.head["graph"], table or None)
     except MiError as error:
         raise MiError(error.fact, error.hint, place=stream.origin) from error
 
@@ -51,7 +47,7 @@ def edges_of(stream: Stream, graph: Graph) -> np.ndarray:
     """The edge that each record names, int64 [n]; refuses unknown edges and edges named twice."""
     for index, record in enumerate(stream.records):
         if not isinstance(record.get("src"), str) or not isinstance(record.get("dst"), str):
-            raise MiError("a record that is no edge", 'it needs "src" and "dst"', place=stream.place(index))
+            raise MiError("the record names no edge", "this mi prunes edges, not nodes", place=stream.place(index))
     edges = graph.find([r["src"] for r in stream.records], [r["dst"] for r in stream.records])
     unknown = np.flatnonzero(edges < 0)
     if len(unknown):
@@ -102,14 +98,12 @@ def _from_records(stream: Stream, graph: Graph) -> Scored:
     edges = edges_of(stream, graph)
     scores = np.zeros(graph.n_edges, dtype=np.float64)
     for index, (edge, record) in enumerate(zip(edges.tolist(), stream.records, strict=True)):
-        score = record.get("score")
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        try:
+            scores[edge] = float(record["score"])
+        except (KeyError, TypeError) as error:
             raise MiError(
-                f"the score of {graph.edge_name(edge)} is {score!r:.40}",
-                "a score is a finite number",
-                place=stream.place(index),
-            )
-        scores[edge] = score
+                f"{graph.edge_name(edge)} has no score", "ranking needs a finite number", place=stream.place(index)
+            ) from error
     listed = np.zeros(graph.n_edges, dtype=bool)
     listed[edges] = True
     return Scored(scores, listed, dict(zip(edges.tolist(), stream.records, strict=True)))
