@@ -30,7 +30,7 @@ def file(path: str | Path) -> Iterator[BinaryIO]:
                 yield straight
             return
         _remove_stale(target)
-        temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}-{os.urandom(6).hex()}.tmp")
+        temporary = target.with_name(f"{_prefix(target)}{os.getpid()}-{os.urandom(6).hex()}.tmp")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     except BrokenPipeError:
         raise
@@ -41,7 +41,7 @@ def file(path: str | Path) -> Iterator[BinaryIO]:
             yield f
             f.flush()
             if mode is not None:
-                os.chmod(f.fileno(), stat.S_IMODE(mode))
+                os.fchmod(f.fileno(), stat.S_IMODE(mode))
             os.fsync(f.fileno())
         os.replace(temporary, target)
         _sync_folder(target.parent)
@@ -71,6 +71,15 @@ def failure(path: str | Path, error: OSError) -> RunError:
     return RunError(f"cannot write {path}: {error.strerror or error}", hints.get(error.errno or 0, ""))
 
 
+def shortened(name: str, size: int) -> str:
+    """The first `size` bytes of a name, whole characters only: a file system takes 255 bytes in all."""
+    return os.fsencode(name)[:size].decode(errors="ignore")
+
+
+def _prefix(target: Path) -> str:
+    return f".{shortened(target.name, 150)}."
+
+
 def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
@@ -85,7 +94,7 @@ def _remove(path: Path) -> None:
 
 def _remove_stale(target: Path) -> None:
     """Take away what a killed process left beside this target."""
-    prefix, before = f".{target.name[:200]}.", time.time() - STALE
+    prefix, before = _prefix(target), time.time() - STALE
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):

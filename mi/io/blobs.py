@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mi.errors import MiError
+from mi.errors import MiError, RunError
 from mi.io import store
 from mi.io.tensors import BF16, Array, Packed, pack, unpack
 
@@ -60,7 +60,7 @@ def from_record(record: Mapping[str, Any], *, place: str, folder: Path | None, m
         path = record.get("path")
         layout = {str(key): (str(dtype), tuple(shape)) for key, (dtype, shape) in tensors.items()}
         fine = (
-            isinstance(name, str) and name and isinstance(sha, str)
+            isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() and isinstance(sha, str)
             and type(size) is int and size >= 0 and (path is None or isinstance(path, str))
             and all(type(n) is int and n >= 0 for _, shape in layout.values() for n in shape)
         )  # fmt: skip
@@ -93,12 +93,12 @@ def load_all(stream: Stream) -> dict[str, dict[str, Array]]:
 def arrays(blob: Blob) -> dict[str, Array]:
     """Find, verify and lay out."""
     if blob.memory is not None:
+        for _ in chunks(blob):
+            pass
         return dict(blob.memory.values)
-    data = bytearray(blob.bytes)
-    filled = 0
+    data = bytearray()
     for chunk in chunks(blob):
-        data[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)
+        data += chunk
     made = unpack(data, blob.place)
     layout = {key: (blob.tensors.get(key) or ("", ()))[1] for key in made}
     if set(made) != set(blob.tensors) or any(value.shape != layout[key] for key, value in made.items()):
@@ -108,21 +108,28 @@ def arrays(blob: Blob) -> dict[str, Array]:
 
 def chunks(blob: Blob) -> Iterator[bytes | memoryview]:
     """The blob's bytes; raises after the last chunk where size or digest differ from the record."""
+    digest = hashlib.sha256()
     if blob.memory is not None:
-        yield from blob.memory.chunks()
+        for chunk in blob.memory.chunks():
+            digest.update(chunk)
+            yield chunk
+        if digest.hexdigest() != blob.sha256:
+            raise RunError(f"the arrays of blob {blob.name} were changed after the blob was written")
         return
     path = locate(blob)
-    digest, left = hashlib.sha256(), blob.bytes
     with _open_regular(path, blob) as f:
-        while chunk := f.read(min(_CHUNK, left + 1)):
-            digest.update(chunk)
-            left -= len(chunk)
-            if left < 0:
-                break
-            yield chunk
-    if left != 0 or digest.hexdigest() != blob.sha256:
-        what = "is too long" if left < 0 else f"lacks {left} bytes" if left else "has the wrong digest"
-        raise MiError(f"{path} {what}: blob {blob.name} is damaged", _remake(blob), place=blob.place)
+        size = os.fstat(f.fileno()).st_size
+        if size != blob.bytes:
+            raise _damaged(blob, path, f"has {size} bytes, not {blob.bytes}")
+        while part := f.read(_CHUNK):
+            digest.update(part)
+            yield part
+    if digest.hexdigest() != blob.sha256:
+        raise _damaged(blob, path, "has the wrong digest")
+
+
+def _damaged(blob: Blob, path: Path, what: str) -> MiError:
+    return MiError(f"{path} {what}: blob {blob.name} is damaged", _remake(blob), place=blob.place)
 
 
 def locate(blob: Blob) -> Path:

@@ -94,7 +94,7 @@ def _strict(data: bytes, place: str) -> Any:
         if len(made) != len(items):
             names = [name for name, _ in items]
             twice = next(name for name in names if names.count(name) > 1)
-            raise MiError(f'the key "{twice}" is given twice', "keep one of them", place=place)
+            raise MiError(f'the key "{twice[:80]}" is given twice', "keep one of them", place=place)
         return made
 
     def number(text: str) -> float:

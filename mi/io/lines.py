@@ -15,7 +15,7 @@ from mi.errors import MiError
 from mi.io import canonical
 
 VERSION = 1
-MAX_LINE = 1 << 28  # bytes: longer is no record but something that is not a stream
+MAX_LINE = 1 << 26  # bytes: longer is no record but something that is not a stream
 STAMP = "if you changed it on purpose, seal it again with `mi stamp`"
 
 

@@ -64,8 +64,8 @@ def stdin() -> BinaryIO:
 def dead_upstream() -> MiError:
     """The error for a pipe that ended without one byte."""
     return MiError(
-        "no stream came: the command before it in the pipe wrote nothing",
-        f"look at its error; {START}",
+        "no stream came: standard input was empty",
+        f"if a command stands before it in the pipe, it failed; {START}",
         place="stdin",
     )
 

@@ -16,9 +16,9 @@ from mi.errors import MiError
 from mi.io import blobs as _blobs
 from mi.io import chain, channel, lines, schemas, source
 from mi.io.blobs import Blob
-from mi.io.writing import write
+from mi.io.writing import check_output, write
 
-__all__ = ["KINDS", "MAKERS", "Stream", "parse", "read", "write"]
+__all__ = ["KINDS", "MAKERS", "Stream", "check_output", "parse", "read", "write"]
 
 MAKERS = {
     "examples": "mi data",

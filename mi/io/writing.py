@@ -24,6 +24,7 @@ from mi.io.lines import VERSION
 from mi.io.tensors import Array, pack
 
 SUFFIX = ".jsonl"
+_NAMES = (("id", "example"), ("node", "node"), ("summary", "summary"))
 Tensors = Mapping[str, Union[Mapping[str, Array], Blob]]
 
 
@@ -57,12 +58,30 @@ def write(
 
 def seal(head: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], blob_rows: Iterable[Mapping[str, Any]]) -> bytes:
     """The bytes of a stream: head, records, blob records, end."""
-    lines = [canonical.dumps({**head, "mi": "head", "v": VERSION})]
-    lines += [canonical.dumps(row) for row in rows]
+    lines = [_line({**head, "mi": "head", "v": VERSION}, "the head")]
+    for number, row in enumerate(rows, start=1):
+        name = _label(row, number)
+        if "mi" in row or "blob" in row:
+            raise RunError(f"{name} has a field called {'mi' if 'mi' in row else 'blob'}, which is reserved")
+        lines.append(_line(row, name))
     lines += [canonical.dumps(row) for row in blob_rows]
     body = b"".join(line + b"\n" for line in lines)
     end = {"mi": "end", "n": len(lines) - 1, "sha256": hashlib.sha256(body).hexdigest()}
     return body + canonical.dumps(end) + b"\n"
+
+
+def _line(row: Mapping[str, Any], name: str) -> bytes:
+    try:
+        return canonical.dumps(row)
+    except RunError as error:
+        raise RunError(f"{name}: {error.fact}", error.hint) from error
+
+
+def _label(row: Mapping[str, Any], number: int) -> str:
+    """What a user calls a record: its edge, its id, else its number."""
+    if "src" in row and "dst" in row:
+        return f"edge {row['src']}->{row['dst']}"
+    return next((f"{what} {row[key]}" for key, what in _NAMES if key in row), f"record {number}")
 
 
 def pour(data: bytes, stdout: BinaryIO | None = None) -> None:
@@ -129,7 +148,8 @@ def _write_file(path: Path, head: Mapping[str, Any], rows: list[Mapping[str, Any
             with suppress(OSError):
                 beside.unlink()
         raise
-    for name in old - set(names.values()):
+    # Another process may have written this path since: what its stream names stays.
+    for name in old - set(names.values()) - _old_sidecars(path):
         with suppress(OSError):
             path.with_name(name).unlink()
 
@@ -137,12 +157,29 @@ def _write_file(path: Path, head: Mapping[str, Any], rows: list[Mapping[str, Any
 def sidecar(path: Path, blob: Blob) -> str:
     """`out.<name>.<first 12 of the digest>.safetensors` for `out.jsonl`."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", blob.name)[:80]
-    return f"{path.name.removesuffix(SUFFIX)[:120]}.{name}.{blob.sha256[:12]}.safetensors"
+    return f"{_stem(path)}.{name}.{blob.sha256[:12]}.safetensors"
+
+
+def _stem(path: Path) -> str:
+    return atomic.shortened(path.name.removesuffix(SUFFIX), 100)
+
+
+def check_output(output: str | None) -> None:
+    """Find out before the work starts, not after it, that the result could not be written."""
+    if output in (None, "-") or _is_special(str(output)):
+        return
+    path = Path(os.path.realpath(str(output)))
+    if path.is_dir():
+        raise RunError(f"cannot write {output}: it is a folder", "name a file in it")
+    if not path.parent.is_dir():
+        raise RunError(f"cannot write {output}: there is no folder {path.parent.name}", "make its folder first")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise RunError(f"cannot write {output}: you may not write there")
 
 
 def _old_sidecars(path: Path) -> set[str]:
     """The sidecars that the file to be replaced names: only such as this writer would have called so."""
-    ours = re.compile(re.escape(path.name.removesuffix(SUFFIX)[:120]) + r"\.[A-Za-z0-9._-]+\.[0-9a-f]{12}\.safetensors")
+    ours = re.compile(re.escape(_stem(path)) + r"\.[A-Za-z0-9._-]+\.[0-9a-f]{12}\.safetensors")
     found: set[str] = set()
     with suppress(OSError), open(path, "rb") as f:
         for line in f:
