@@ -1,0 +1,374 @@
+# Completion of mi for bash. Written by completions/generate.py: change that, not this.
+# Use it with: source completions/mi.bash
+
+_mi() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        _mi_words 'data cache attribute prune score pipe view log verify stamp pack schema info gc help --help --version'
+        return
+    fi
+    if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
+        command='data filter'
+    fi
+    case "$command $previous" in
+        'data --from')
+            :
+            return
+            ;;
+        'data --number' | 'data -n')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'data --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'data --counterfactual')
+            _mi_words 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
+            return
+            ;;
+        'data --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'data --model' | 'data -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'data --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'data --output' | 'data -o')
+            :
+            return
+            ;;
+        'data filter --model' | 'data filter -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'data filter --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'data filter --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'data filter --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'data filter --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'data filter --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'data filter --output' | 'data filter -o')
+            :
+            return
+            ;;
+        'cache --model' | 'cache -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'cache --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --task')
+            _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+            return
+            ;;
+        'cache --data')
+            :
+            return
+            ;;
+        'cache --number' | 'cache -n')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --counterfactual')
+            _mi_words 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
+            return
+            ;;
+        'cache --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'cache --metric')
+            _mi_words 'logit-diff prob-diff kl accuracy'
+            return
+            ;;
+        'cache --site')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --positions')
+            _mi_words 'all read'
+            return
+            ;;
+        'cache --runs')
+            _mi_words 'clean corrupted both'
+            return
+            ;;
+        'cache --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'cache --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'cache --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'cache --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'cache --output' | 'cache -o')
+            :
+            return
+            ;;
+        'attribute --method')
+            _mi_words 'eap eap-ig'
+            return
+            ;;
+        'attribute --steps')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'attribute --rule')
+            _mi_words 'left midpoint trapezoid'
+            return
+            ;;
+        'attribute --ablation')
+            _mi_words 'counterfactual zero mean mean-positional'
+            return
+            ;;
+        'attribute --metric')
+            _mi_words 'logit-diff prob-diff kl accuracy'
+            return
+            ;;
+        'attribute --compat')
+            _mi_words 'mib'
+            return
+            ;;
+        'attribute --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'attribute --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'attribute --model' | 'attribute -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'attribute --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'attribute --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'attribute --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'attribute --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'attribute --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'attribute --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'attribute --output' | 'attribute -o')
+            :
+            return
+            ;;
+        'prune --top')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --percent')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --threshold')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --greedy')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --keep')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --drop')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --output' | 'prune -o')
+            :
+            return
+            ;;
+        'score --ablation')
+            _mi_words 'counterfactual zero mean mean-positional'
+            return
+            ;;
+        'score --metric')
+            _mi_words 'logit-diff prob-diff kl accuracy'
+            return
+            ;;
+        'score --task')
+            _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+            return
+            ;;
+        'score --data')
+            :
+            return
+            ;;
+        'score --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'score --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'score --model' | 'score -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'score --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'score --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'score --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'score --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'score --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'score --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'score --output' | 'score -o')
+            :
+            return
+            ;;
+        'pipe --output' | 'pipe -o')
+            :
+            return
+            ;;
+        'view --top')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'view --output' | 'view -o')
+            :
+            return
+            ;;
+        'stamp --output' | 'stamp -o')
+            :
+            return
+            ;;
+        'pack --output' | 'pack -o')
+            :
+            return
+            ;;
+        'schema --output' | 'schema -o')
+            :
+            return
+            ;;
+        'info --model' | 'info -m')
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'info --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'info --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'info --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'gc --older-than')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'gc --max-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+    esac
+    if [[ $current == -* ]]; then
+        case $command in
+            'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
+            'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --help --json --model --output --quiet --revision --trust-remote-code -h -m -o -q' ;;
+            'cache') _mi_words '--allow-pickle --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
+            'prune') _mi_words '--drop --exact-size --greedy --help --json --keep --output --percent --quiet --signed --threshold --top -h -o -q' ;;
+            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
+            'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'view') _mi_words '--head --help --json --output --quiet --top -H -h -o -q' ;;
+            'log') _mi_words '--help --json --quiet --script -h -q' ;;
+            'verify') _mi_words '--help --json --quiet -h -q' ;;
+            'stamp') _mi_words '--help --output --quiet -h -o -q' ;;
+            'pack') _mi_words '--help --output --quiet -h -o -q' ;;
+            'schema') _mi_words '--help --output --quiet -h -o -q' ;;
+            'info') _mi_words '--allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
+            'gc') _mi_words '--dry-run --help --json --max-size --older-than --quiet -h -q' ;;
+        esac
+        return
+    fi
+    case $command in
+        'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter' ;;
+        'schema') _mi_words 'examples cache scores circuit report' ;;
+    esac
+}
+
+_mi_words() {
+    COMPREPLY=($(compgen -W "$1" -- "$current"))
+}
+
+complete -o filenames -o bashdefault -o default -F _mi mi

@@ -1,0 +1,198 @@
+# Completion of mi for fish. Written by completions/generate.py: change that, not this.
+# Use it with: cp completions/mi.fish ~/.config/fish/completions/
+
+complete -c mi -f
+complete -c mi -n __fish_use_subcommand -a data -d 'make or read examples of a task, or keep those the model gets right'
+complete -c mi -n __fish_use_subcommand -a cache -d 'run the model on clean and corrupted inputs; starts a pipe'
+complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the model\'s graph'
+complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
+complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
+complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
+complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
+complete -c mi -n __fish_use_subcommand -a log -d 'show the commands that made a stream, or a script that repeats them'
+complete -c mi -n __fish_use_subcommand -a verify -d 'check the digests of streams and of their tensors'
+complete -c mi -n __fish_use_subcommand -a stamp -d 'seal a stream again after an edit'
+complete -c mi -n __fish_use_subcommand -a pack -d 'copy a stream together with its tensors'
+complete -c mi -n __fish_use_subcommand -a schema -d 'print the JSON Schema of a kind of stream'
+complete -c mi -n __fish_use_subcommand -a info -d 'versions, devices, tasks and methods, or the sites of a model'
+complete -c mi -n __fish_use_subcommand -a gc -d 'empty the store of tensors that are old or too many'
+complete -c mi -n __fish_use_subcommand -a help -d 'show the help of a command'
+complete -c mi -n __fish_use_subcommand -l help -s h -d 'show all commands'
+complete -c mi -n __fish_use_subcommand -l version -s V -d 'show the version'
+
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a filter -d 'keep the examples that the model gets right'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l from -d 'Read examples that another tool wrote; the format is found by content. Give it twice for PEAP\'s two files.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l number -s n -d 'Examples of each split: to make (100 if not given), or the first N of a file.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l split -d 'train, validation, test, or all. A task makes train and validation, a file gives all it has.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l skip -d 'Leave out rows of a file that cannot be used, and say how many.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l list -d 'List the tasks and the file formats.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from cache' -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l data -d 'Take the examples from FILE.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l number -s n -d 'Examples to make for each split.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too (repeatable); \'mi info -m\' lists them.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position, or where the metric reads.' -x -a 'all read'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run, the corrupted one, or both.' -x -a 'clean corrupted both'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from attribute' -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'Gradient at the clean run, or averaged from corrupted to clean.' -x -a 'eap eap-ig'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of eap-ig.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where eap-ig takes its steps; left is the reference\'s.' -x -a 'left midpoint trapezoid'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Divide by the batch size once more, as the MIB code does.' -x -a 'mib'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from prune' -F
+complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best edges.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l percent -d 'Keep the best P percent of the graph\'s edges (10 if no rule is given).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l threshold -d 'Keep every edge whose score is at least T.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l greedy -d 'Grow from the logits: N times the best edge into a node that is already in.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l signed -d 'Rank by signed score, helpful edges first, not by magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l exact-size -d 'Choose more edges until as many as were asked for are left after pruning.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l keep -d 'Choose these edges first, whatever their score. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l drop -d 'Never choose these edges. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from prune' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from score' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
+complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
+complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from view' -F
+complete -c mi -n '__fish_seen_subcommand_from view' -l head -s H -d 'Show the head only.'
+complete -c mi -n '__fish_seen_subcommand_from view' -l top -d 'Show N rows; 0 is all. Edges: the largest scores.' -x
+complete -c mi -n '__fish_seen_subcommand_from view' -l json -d 'Write head, records and end as JSON lines; scores become one record per edge.'
+complete -c mi -n '__fish_seen_subcommand_from view' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from view' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from view' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from log' -F
+complete -c mi -n '__fish_seen_subcommand_from log' -l script -d 'Print a shell script that makes the stream again.'
+complete -c mi -n '__fish_seen_subcommand_from log' -l json -d 'Print each link of the chain as one line of JSON.'
+complete -c mi -n '__fish_seen_subcommand_from log' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from log' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from verify' -F
+complete -c mi -n '__fish_seen_subcommand_from verify' -l json -d 'Print one line of JSON for each file.'
+complete -c mi -n '__fish_seen_subcommand_from verify' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from verify' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from stamp' -F
+complete -c mi -n '__fish_seen_subcommand_from stamp' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from stamp' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from stamp' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from pack' -F
+complete -c mi -n '__fish_seen_subcommand_from pack' -l output -s o -d 'The copy; its tensors are put beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from pack' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from pack' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from schema' -a 'examples cache scores circuit report'
+complete -c mi -n '__fish_seen_subcommand_from schema' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from schema' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from schema' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from info' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from info' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from info' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from info' -l json -d 'Print one JSON object.'
+complete -c mi -n '__fish_seen_subcommand_from info' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from info' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from gc' -l older-than -d 'Remove what was not used for AGE: 12h, 30d, 8w.' -x
+complete -c mi -n '__fish_seen_subcommand_from gc' -l max-size -d 'Remove the oldest until SIZE is left: 500M, 10G.' -x
+complete -c mi -n '__fish_seen_subcommand_from gc' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from gc' -l json -d 'Print one line of JSON for each file.'
+complete -c mi -n '__fish_seen_subcommand_from gc' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from gc' -l help -s h -d 'Show this message and exit.'
