@@ -78,7 +78,9 @@ def generate(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> I
     if not verbs:
         raise cannot_express(NAME, tokenizer, "of no verb both forms, such as is and are, are one token")
     nouns = need(_nouns(tokenizer), LEAST_NOUNS, "nouns whose singular and plural are equally long", NAME, tokenizer)
-    shapes = _shapes(tokenizer, "simple" if counterfactual == "number-flip" else "")
+    people = need(tuple(n for n in nouns if n in PEOPLE), 2, "such nouns for people", NAME, tokenizer)
+    shapes = {shape: known_templates(TEMPLATES[shape], tokenizer) for shape in _shapes(counterfactual)}
+    shapes = {shape: templates for shape, templates in shapes.items() if templates}
     if not shapes:
         raise cannot_express(NAME, tokenizer, "it has no template for it")
     fillers = {
@@ -87,11 +89,11 @@ def generate(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> I
         "action": need(known_words(ACTIONS, tokenizer), 1, "verb", NAME, tokenizer),
     }
     while True:
-        shape, template = rng.choice(shapes)
-        subject, attractor = rng.sample(nouns, 2)
+        shape = rng.choice(list(shapes))
+        template = rng.choice(shapes[shape])
         # In a relative clause it is the inner noun that acts: it must be someone.
-        if (shape == "rc" and attractor not in PEOPLE) or (shape == "within-rc" and subject not in PEOPLE):
-            continue
+        subject = rng.choice(people if shape == "within-rc" else nouns)
+        attractor = rng.choice([noun for noun in (people if shape == "rc" else nouns) if noun != subject])
         number, other = rng.choice((SINGULAR, PLURAL)), rng.choice((SINGULAR, PLURAL))
         filling = {name: rng.choice(list_) for name, list_ in fillers.items()}
         flipped = OTHER[number] if counterfactual != "attractor-flip" else number
@@ -115,14 +117,9 @@ def _nouns(tokenizer: Tokenizer) -> tuple[str, ...]:
     return tuple(noun for noun in known if length(noun, tokenizer) == length(NOUNS[noun], tokenizer))
 
 
-def _shapes(tokenizer: Tokenizer, attractorless: str) -> list[tuple[str, str]]:
-    """(construction, template); those without an attractor only under the name `attractorless`."""
-    return [
-        (shape, template)
-        for shape, templates in TEMPLATES.items()
-        if shape in ("nounpp", "rc", "within-rc", attractorless)
-        for template in known_templates(templates, tokenizer)
-    ]
+def _shapes(counterfactual: str) -> tuple[str, ...]:
+    """The constructions that have what the counterfactual changes."""
+    return tuple(shape for shape in TEMPLATES if shape != "simple" or counterfactual == "number-flip")
 
 
 def _form(noun: str, number: str) -> str:

@@ -1,4 +1,4 @@
-"""Edge-Pruning's custom JSON lines: `{clean, corrupted}`, with `<predict>…</predict>` around what is predicted in clean.
+"""Edge-Pruning's JSON lines: `{clean, corrupted}`, with `<predict>…</predict>` in clean around what is predicted.
 
 The model is causal, so what follows the marked span cannot change its prediction: both prompts are cut in front of
 it, and the answer is the span. The published metric is the KL divergence at the span.

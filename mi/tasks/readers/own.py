@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mi.errors import MiError
 from mi.io import stream
 from mi.tasks.readers.rows import Row, Table
 from mi.tasks.readers.source import Source
@@ -17,5 +18,6 @@ def is_stream(text: str) -> bool:
 def parse(source: Source) -> Table:
     found = stream.parse(source.text.encode().splitlines(keepends=True), source.name, ("examples", "cache"))
     rows = tuple(Row(value, source.name, line) for value, line in zip(found.records, found.lines, strict=True))
-    columns = frozenset(rows[0].value) if rows else frozenset({"clean", "corrupted"})
-    return Table(source.name, "json", rows, columns, source.sha256, {"head": found.head})
+    if not rows:
+        raise MiError("has no example", "make it again with more of them", place=source.name)
+    return Table(source.name, "json", rows, frozenset(rows[0].value), source.sha256, {"head": found.head})

@@ -131,7 +131,7 @@ def _table(path: str, split: str) -> Table:
 
 def _guard(text: str, name: str) -> None:
     """Refuse a first chunk that is nothing we know, before the rest is read."""
-    if text.lstrip()[:1] not in ("{", "["):
+    if text.strip()[:1] not in ("", "{", "["):
         columns = rows.header(text)
         probe = Table(name, "csv", (Row(dict.fromkeys(columns, "x"), name, 1),), columns)
         if not any(form.matches(probe) for form in FORMATS) and not {"clean", "corrupted"} <= columns:
