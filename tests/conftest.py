@@ -14,9 +14,9 @@ import pytest
 MOST_TORCH_PROCESSES = 25
 
 if os.environ.get("MI_NO_SHAPES") != "1":
-    from jaxtyping import install_import_hook
+    from tests import shapes
 
-    install_import_hook("mi.core", "beartype.beartype")
+    shapes.install()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +31,7 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     store = tmp_path / "store"
     monkeypatch.setenv("MI_STORE", str(store))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
     return store

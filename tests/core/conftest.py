@@ -1,4 +1,4 @@
-"""Seeds of the tests on random models: a fixed one, and one that no run has seen before (its number is in the test's id).
+"""Seeds of the tests on random models: a fixed one, and one that no run has seen before (the test's id shows it).
 
 `MI_TEST_SEED` brings a failure back.
 """

@@ -62,7 +62,8 @@ def replacements(ablation: str, every: Sequence[Group], group: Group) -> list[Te
         if ablation == "mean":
             mean = torch.cat([output.flatten(0, 1) for output in outputs]).mean(0)
         else:
-            assert ablation == "mean-positional" and len(outputs) == 1
+            assert ablation == "mean-positional"
+            assert len(outputs) == 1, "several lengths have no mean at a position"
             mean = outputs[0].mean(0)
         replaced.append(mean.expand_as(clean[source]))
     return replaced
