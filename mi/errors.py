@@ -18,15 +18,22 @@ class MiError(Exception):
     """Something that the user can mend: `fact` says what is wrong, `hint` what to do, `place` where."""
 
     def __init__(self, fact: str, hint: str = "", *, place: str = "", code: int = BAD_INPUT) -> None:
-        super().__init__(fact)
-        self.fact = fact
-        self.hint = hint
-        self.place = place
+        self.fact = _printable(fact)
+        self.hint = _printable(hint)
+        self.place = _printable(place)
+        super().__init__(self.fact)
         self.code = code
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
         return f"{where}{self.fact}; {self.hint}" if self.hint else f"{where}{self.fact}"
+
+
+def _printable(text: str) -> str:
+    """An error quotes files that others wrote: what would move the cursor or colour the terminal is spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(MiError):

@@ -24,9 +24,9 @@ def file(path: str | Path) -> Iterator[BinaryIO]:
     """`with file(path) as f: f.write(...)`. A link is followed; a pipe or a device is written straight."""
     target = Path(os.path.realpath(path))
     try:
-        mode = _mode(target)
+        mode = _mode(path)
         if mode is not None and not stat.S_ISREG(mode):
-            with open(target, "wb") as straight:
+            with open(path, "wb") as straight:
                 yield straight
             return
         _remove_stale(target)
@@ -80,9 +80,9 @@ def _prefix(target: Path) -> str:
     return f".{shortened(target.name, 150)}."
 
 
-def _mode(path: Path) -> int | None:
+def _mode(path: str | Path) -> int | None:
     try:
-        return path.stat().st_mode
+        return os.stat(path).st_mode
     except FileNotFoundError:
         return None
 

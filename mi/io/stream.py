@@ -111,7 +111,7 @@ def check_kind(head: dict[str, Any], kinds: Sequence[str], origin: str) -> None:
     makers = " or ".join(f"`{MAKERS[wanted]}`" for wanted in kinds if wanted in MAKERS)
     known = "" if kind in MAKERS else ", which this mi does not know"
     raise MiError(
-        f"a stream of kind {kind[:40]}{known}; needed: {' or '.join(kinds)}", f"made by {makers}", place=f"{origin}:1"
+        f"a stream of kind {kind[:40]!r}{known}; needed: {' or '.join(kinds)}", f"made by {makers}", place=f"{origin}:1"
     )
 
 

@@ -6,14 +6,15 @@ checked, before the first byte leaves.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import select
 import stat
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
@@ -53,7 +54,9 @@ def write(
             with atomic.file(str(output)) as f:
                 f.write(data)
     else:
-        _write_file(Path(os.path.realpath(str(output))), head, rows, made)
+        path = Path(os.path.realpath(str(output)))
+        with _alone(path.parent):
+            _write_file(path, head, rows, made)
 
 
 def seal(head: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], blob_rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -127,6 +130,22 @@ def _is_special(output: str) -> bool:
     return False
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One writer in a folder at a time: else one could remove the sidecar that another's stream is about to name."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # no such folder: the writing itself will say so
+        yield
+        return
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _write_file(path: Path, head: Mapping[str, Any], rows: list[Mapping[str, Any]], made: Mapping[str, Blob]) -> None:
     """Sidecars first, the stream last, then the sidecars that only the old stream named."""
     names = {name: sidecar(path, blob) for name, blob in made.items()}
@@ -148,8 +167,7 @@ def _write_file(path: Path, head: Mapping[str, Any], rows: list[Mapping[str, Any
             with suppress(OSError):
                 beside.unlink()
         raise
-    # Another process may have written this path since: what its stream names stays.
-    for name in old - set(names.values()) - _old_sidecars(path):
+    for name in old - set(names.values()):
         with suppress(OSError):
             path.with_name(name).unlink()
 
