@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError
-from mi.io import blobs, canonical, chain, lines, source, stream
+from mi.io import blobs, canonical, chain, lines, schemas, source, stream
 from mi.io.blobs import Blob
 from mi.io.examples import examples_digest, split_counts
 from mi.options import Input, Output, Quiet
@@ -67,6 +67,7 @@ def _edited(
     """Head, records and blobs. What an editor adds is forgiven: blank lines, CR LF, no newline at the end."""
     head: dict[str, Any] | None = None
     records: list[dict[str, Any]] = []
+    places: list[int] = []
     found: dict[str, Blob] = {}
     ended = 0
     for number, line in enumerate(data, start=1):
@@ -89,8 +90,10 @@ def _edited(
             found[blob.name] = blob
         else:
             records.append(row)
+            places.append(number)
     if head is None:
         raise MiError("it is empty", "there is nothing to seal", place=origin)
+    schemas.check(head, records, origin, places)
     return head, records, found
 
 

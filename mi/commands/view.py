@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from mi.errors import UsageError
 from mi.io import atomic, canonical, stream
 from mi.options import UNRECORDED, Argument, Option, Output, Quiet
-from mi.show.edges import edges_of
 from mi.show.head import head_table
 from mi.show.output import rows_that_fit, shown, wants_table
 from mi.show.records import tables
@@ -89,6 +88,8 @@ def _json(found: stream.Stream, names: Sequence[str], top: int | None, output: s
             raise UsageError(f"--json shows the whole of a {found.kind} stream", "choose among its records with jq")
         stream.write(output, found.head, found.records, found.blobs)
         return
+    from mi.show.edges import edges_of
+
     shown_edges = edges_of(
         found.head, found.records, shown(found.head, [], found.blobs).tensors if _packed(found) else None
     )

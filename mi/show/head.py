@@ -45,6 +45,8 @@ def _describe(part: str, value: Any) -> str:
         return fields({**value, **({"weights": value["weights"][:12]} if "weights" in value else {})})
     if part == "graph" and isinstance(value, Mapping):
         return fields({"builder": value.get("builder"), **value.get("params", {})})
+    if part in ("attribution", "scoring") and isinstance(value, Mapping):
+        return fields({key: inner for key, inner in value.items() if key != "plan"})  # a list of batches: for programs
     return fields(value)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mi.show.edges import edges_of
 from mi.show.head import one_line
 from mi.show.numbers import bar, number
 from mi.show.report import report_tables
 from mi.show.table import Column, Table
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Record = Mapping[str, Any]
 
@@ -74,12 +74,14 @@ def _cache(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
     )
     notes = [*_more(len(rows), len(stream.records), "examples")]
     if baselines:
-        clean, corrupted = (float(np.mean([b[run] for b in baselines])) for run in ("clean", "corrupted"))
+        clean, corrupted = (sum(b[run] for b in baselines) / len(baselines) for run in ("clean", "corrupted"))
         notes.append(f"mean {metric}: {number(clean)} clean, {number(corrupted)} corrupted")
     return [Table(columns, rows, _title(stream), notes)]
 
 
 def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+    from mi.show.edges import edges_of  # numpy, which a table of text does not need
+
     edges = edges_of(stream.head, stream.records, stream.tensors if "scores" in stream.blobs else None)
     chosen = edges.chosen(patterns)
     shown = chosen if top is None else chosen[:top]
@@ -98,7 +100,7 @@ def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
 
 
 def _report(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
-    return report_tables(_title(stream), stream.records, top)
+    return report_tables(_title(stream), stream.head, stream.records, top)
 
 
 def _other(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mi.show.head import fields
-from mi.show.numbers import interval, number, percent
+from mi.show.numbers import bar, count, interval, number, percent
 from mi.show.table import Column, Table
 
 Record = Mapping[str, Any]
-_PLAIN = ("summary", "value", "low", "high", "undetermined")
 
 
-def report_tables(title: str, records: Sequence[Record], top: int | None) -> list[Table]:
+def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record], top: int | None) -> list[Table]:
     summaries = [record for record in records if "summary" in record]
     examples = [record for record in records if "summary" not in record]
-    shown = [_summaries(title, [s for s in summaries if "nominal" not in s])]
+    shown = [_summaries(title, [s for s in summaries if "nominal" not in s], head)]
     curve = [s for s in summaries if "nominal" in s]
     if curve:
         shown.append(_curve(curve))
@@ -25,14 +23,25 @@ def report_tables(title: str, records: Sequence[Record], top: int | None) -> lis
     return shown
 
 
-def _summaries(title: str, summaries: Sequence[Record]) -> Table:
+def _summaries(title: str, summaries: Sequence[Record], head: Mapping[str, Any]) -> Table:
     rows = []
     for record in summaries:
-        value = f"undetermined: {record['undetermined']}" if "undetermined" in record else number(record.get("value"))
-        rest = fields({key: inner for key, inner in record.items() if key not in _PLAIN})
-        rows.append((str(record["summary"]), value, interval(record.get("low"), record.get("high")), rest))
+        value = "undetermined" if "undetermined" in record else number(record.get("value"))
+        rows.append(
+            (str(record["summary"]), value, interval(record.get("low"), record.get("high")), _about(record, head))
+        )
     columns = (Column("measure"), Column("value", right=True), Column("95 % interval"), Column("", wide=True))
     return Table(columns, rows, title)
+
+
+def _about(record: Record, head: Mapping[str, Any]) -> str:
+    """What a number is of: why there is none, or the size of the circuit, or the examples."""
+    if "undetermined" in record:
+        return str(record["undetermined"])
+    n = count(record["n"], "example") if "n" in record else ""
+    edges, size = head.get("selection", {}).get("edges"), record.get("size")
+    whole = f"{size:,} of {edges:,} edges ({percent(size / edges)})" if edges and size is not None else ""
+    return ", ".join(filter(None, (whole or (count(size, "edge") if size is not None else ""), n)))
 
 
 def _curve(records: Sequence[Record]) -> Table:
@@ -41,8 +50,9 @@ def _curve(records: Sequence[Record]) -> Table:
             str(record.get("mode") or ""),
             percent(record.get("nominal")),
             number(record.get("size")),
-            str(record.get("undetermined") or number(record.get("value"))),
+            "undetermined" if "undetermined" in record else number(record.get("value")),
             interval(record.get("low"), record.get("high")),
+            bar(max(0.0, record.get("value") or 0.0), 1.0),
         )
         for record in records
     ]
@@ -52,6 +62,7 @@ def _curve(records: Sequence[Record]) -> Table:
         Column("edges", right=True),
         Column("faithfulness", right=True),
         Column("95 % interval"),
+        Column(""),
     )
     return Table(columns, rows)
 

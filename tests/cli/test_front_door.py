@@ -1,0 +1,120 @@
+"""`mi`, `mi --help`, `mi --version`, `mi nonsense`: and that nothing heavy is imported on the way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mi import __version__
+from mi.__main__ import COMMANDS
+from tests.cli import streams
+from tests.cli.conftest import Session
+from tests.data_dir import CHECKOUT
+
+
+def test_help_lists_every_command_with_its_summary(mi: Session) -> None:
+    done = mi("--help").ok()
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", done.text, re.MULTILINE)
+    assert mi("-h").text == mi("help").text == done.text
+    assert all(len(line) <= 100 for line in done.text.splitlines())
+
+
+def test_every_command_is_a_module_and_every_module_a_command() -> None:
+    modules = {path.stem for path in (CHECKOUT / "mi" / "commands").glob("*.py")} - {"__init__", "data_filter"}
+    assert modules == set(COMMANDS)
+
+
+def test_without_words_the_help_goes_to_stderr(mi: Session) -> None:
+    done = mi()
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == mi("--help").text
+
+
+def test_version(mi: Session) -> None:
+    assert mi("--version").ok().text == mi("-V").text == f"mi {__version__}\n"
+
+
+def test_help_of_a_command(mi: Session) -> None:
+    assert mi("help", "prune").ok().text == mi("prune", "--help").ok().text == mi("prune", "-h").text
+    assert mi("help", "data", "filter").text == mi("data", "filter", "--help").ok().text != mi("data", "--help").text
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("prnue", "mi: no command 'prnue'; did you mean 'mi prune'?\n"),
+        ("xyzzy", "mi: no command 'xyzzy'; 'mi --help' lists them\n"),
+        ("--verbose", "mi: no option '--verbose'; 'mi --help' lists them\n"),
+    ],
+)
+def test_an_unknown_word_is_a_usage_error_with_the_nearest_name(mi: Session, word: str, message: str) -> None:
+    done = mi(word)
+    assert (done.code, done.out, done.err) == (2, b"", message)
+
+
+def imported(*words: str | Path, stdin: bytes = b"") -> set[str]:
+    """The modules that one command line imports, in a process of its own."""
+    asked = [sys.executable, "-X", "importtime", "-m", "mi", *map(str, words)]
+    done = subprocess.run(asked, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    found = re.findall(rb"^import time: .*\| +([\w.]+)$", done.stderr, re.MULTILINE)
+    return {name.decode() for name in found}
+
+
+HEAVY = {"torch", "transformers", "nnsight", "huggingface_hub", "pandas", "scipy"}
+
+
+def test_the_front_door_imports_the_standard_library_only() -> None:
+    names = imported("--help")
+    assert "mi.__main__" in names or "mi" in names
+    outside = (
+        {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"mi", "__editable___mi_0_1_0_finder"}
+    )
+    assert {name for name in outside if not name.startswith(("_", "sitecustomize", "usercustomize"))} == set()
+    assert not {"mi.run", "mi.options", "argparse", "importlib.metadata"} & names
+
+
+LIGHT = [
+    ("prune", "--help"),
+    ("view", "scores.jsonl"),
+    ("view", "--json", "scores.jsonl"),
+    ("prune", "scores.jsonl", "--top", "5"),
+    ("log", "scores.jsonl"),
+    ("verify", "scores.jsonl"),
+    ("stamp", "scores.jsonl"),
+    ("schema", "circuit"),
+    ("gc",),
+    ("info",),
+    ("pack", "scores.jsonl", "-o", "copy.jsonl"),
+    ("data", "--list"),
+    ("pipe", "prune scores.jsonl ! view"),
+]
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_a_light_command_imports_nothing_heavy(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    streams.write_scores("scores.jsonl")
+    names = imported(*words)
+    assert "mi.run" in names
+    assert not HEAVY & names
+    assert "rich" not in names, "rich is for a terminal"
+    assert "pydantic" not in names
+
+
+@pytest.mark.parametrize(
+    "words", [("schema", "circuit"), ("log", "examples.jsonl"), ("view", "examples.jsonl")], ids=" ".join
+)
+def test_a_command_without_arrays_needs_no_numpy(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    streams.write_examples("examples.jsonl")
+    assert "numpy" not in imported(*words)
