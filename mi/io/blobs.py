@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mi.errors import MiError, RunError
 from mi.io import store
-from mi.io.tensors import BF16, Array, Packed, pack, unpack
+from mi.io.tensors import BF16, Array, Packed, layout, pack, unpack
 
 if TYPE_CHECKING:
     from mi.io.stream import Stream
@@ -100,8 +100,7 @@ def arrays(blob: Blob) -> dict[str, Array]:
     for chunk in chunks(blob):
         data += chunk
     made = unpack(data, blob.place)
-    layout = {key: (blob.tensors.get(key) or ("", ()))[1] for key in made}
-    if set(made) != set(blob.tensors) or any(value.shape != layout[key] for key, value in made.items()):
+    if {key: layout(value) for key, value in made.items()} != dict(blob.tensors):
         raise MiError(f"blob {blob.name} does not hold the tensors that its record lists", place=blob.place)
     return made
 

@@ -172,18 +172,27 @@ def _span(key: str, value: Any, place: str) -> tuple[str, tuple[int, ...], int, 
     return dtype, shape, begin, end
 
 
+def layout(value: Array) -> tuple[str, tuple[int, ...]]:
+    """The safetensors name of an array's type ("" where it has none), and its shape."""
+    import numpy as np
+
+    if isinstance(value, BF16):
+        return "BF16", value.shape
+    names = {np.dtype(kind): name for name, (kind, _) in DTYPES.items() if name != "BF16"}
+    wanted = value.dtype.newbyteorder("<") if value.dtype.itemsize > 1 else value.dtype
+    return names.get(wanted, ""), value.shape
+
+
 def _plain(blob: str, key: str, value: Array) -> tuple[str, np.ndarray]:
     """A contiguous little-endian copy where needed (a view or a transposed array stays itself otherwise)."""
     import numpy as np
 
-    bfloat = isinstance(value, BF16)
-    array = np.asarray(value.bits if isinstance(value, BF16) else value)
-    wanted = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
-    dtype = "BF16" if bfloat else next((k for k, (n, _) in DTYPES.items() if np.dtype(n) == wanted and k != "BF16"), "")
+    array = value.bits if isinstance(value, BF16) else np.asarray(value)
+    dtype, _ = layout(value if isinstance(value, BF16) else array)
     if not dtype:
         raise RunError(f"blob {blob}: {key} has the type {array.dtype}, which safetensors does not hold")
-    array = np.asarray(array, dtype=wanted, order="C")
-    _check_finite(blob, key, array, bfloat)
+    array = np.asarray(array, dtype=DTYPES[dtype][0], order="C")
+    _check_finite(blob, key, array, dtype == "BF16")
     return dtype, array
 
 

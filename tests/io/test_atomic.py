@@ -21,6 +21,12 @@ def put(path: str | Path, data: bytes) -> None:
         f.write(data)
 
 
+def fail(path: str, error: BaseException) -> None:
+    with atomic.file(path) as f:
+        f.write(b"half")
+        raise error
+
+
 def names() -> list[str]:
     return sorted(os.listdir("."))
 
@@ -34,17 +40,15 @@ def test_a_file_is_made_and_replaced() -> None:
 
 def test_an_error_leaves_the_old_file_and_nothing_else() -> None:
     put("out", b"old")
-    with pytest.raises(KeyError), atomic.file("out") as f:
-        f.write(b"half")
-        raise KeyError
+    with pytest.raises(KeyError):
+        fail("out", KeyError())
     assert Path("out").read_bytes() == b"old"
     assert names() == ["out"]
 
 
 def test_an_interrupt_leaves_nothing() -> None:
-    with pytest.raises(KeyboardInterrupt), atomic.file("out") as f:
-        f.write(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fail("out", KeyboardInterrupt())
     assert names() == []
 
 
@@ -189,6 +193,6 @@ def test_what_a_killed_process_left_is_taken_away_later() -> None:
 
 
 def test_an_error_inside_reaches_the_caller_as_it_is() -> None:
-    with pytest.raises(RunError, match="mine"), atomic.file("out"):
-        raise RunError("mine")
+    with pytest.raises(RunError, match="mine"):
+        fail("out", RunError("mine"))
     assert names() == []
