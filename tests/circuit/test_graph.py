@@ -109,7 +109,8 @@ def test_names_and_indices_agree(seed):
 
 def test_edges_that_do_not_exist_are_not_found():
     graph = transformer_graph(2, 2)
-    assert graph.find(["m1", "nobody", "input", "logits"], ["m0", "m0", "nothing", "m0"]).tolist() == [-1] * 4
+    sources, receivers = ["m1", "nobody", "input", "a0.h0", "logits"], ["m0", "m0", "nothing", "nothing", "m0"]
+    assert graph.find(sources, receivers).tolist() == [-1] * 5
     empty = explicit_graph(["input", "logits"], ["logits"], [1], np.zeros((2, 0)))
     assert empty.find(["input"], ["logits"]).tolist() == [-1]
     for name in ("m1->m0", "m7->logits", "a0.h0<q>->m0", "m0"):
@@ -208,6 +209,12 @@ def test_a_table_that_is_no_graph_is_refused(table, fact):
     nodes, receivers, owners, edges = table
     with pytest.raises(MiError, match=fact):
         explicit_graph(nodes, receivers, owners, np.array(edges))
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (-1, 2)])
+def test_a_transformer_has_layers_and_heads(shape):
+    with pytest.raises(MiError, match="has no graph"):
+        transformer_graph(*shape)
 
 
 def test_the_table_cannot_be_written_to():

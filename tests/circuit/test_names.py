@@ -71,7 +71,8 @@ def test_a_name_that_would_not_survive_the_trip_cannot_be_made(parts):
 
 @pytest.mark.parametrize("text", ["m0", "m0>m3", "->m3", "m0->", "m0->m1->m2"])
 def test_what_is_not_an_edge_is_refused(text):
-    with pytest.raises(MiError):
+    says = "is not a name" if "->" in text else "is not an edge"
+    with pytest.raises(MiError, match=says):
         parse_edge(text)
 
 
