@@ -60,8 +60,8 @@ class _File:
 
     def check(self) -> str:
         if self.files:
-            return f'folder "${self.variable}" {self.sha256} {shlex.join(self.files)}'
-        return f'file "${self.variable}" {self.sha256}'
+            return f'folder "${self.variable}" {shlex.quote(self.sha256)} {shlex.join(self.files)}'
+        return f'file "${self.variable}" {shlex.quote(self.sha256)}'
 
 
 def script(head: Mapping[str, Any]) -> str:
@@ -73,8 +73,8 @@ def script(head: Mapping[str, Any]) -> str:
     stages[-1] += ' "$@"'
     parts = [
         "#!/usr/bin/env bash",
-        f"# Makes {_title(head)} again. Arguments go to the last command: bash FILE -o OUT.jsonl",
-        *(f"# {line}" for line in _versions(chain)),
+        _comment(f"Makes {_title(head)} again. Arguments go to the last command: bash FILE -o OUT.jsonl"),
+        *map(_comment, _versions(chain)),
         "set -euo pipefail",
     ]
     if files:
@@ -114,7 +114,12 @@ def _versions(chain: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         libraries = ", ".join(f"{name} {number}" for name, number in sorted(env.items()))
         lines[f"Made with mi {link.get('version')}, {libraries}" + (f" on {device}" if device else "")] = None
-    return [re.sub(r"[^\x20-\x7e]", "?", line) for line in lines]
+    return list(lines)
+
+
+def _comment(text: str) -> str:
+    """A head can hold anything, and a newline would end the comment."""
+    return "# " + re.sub(r"[^\x20-\x7e]", "?", text)
 
 
 def _words(link: Mapping[str, Any], files: dict[tuple[str, str], _File]) -> list[str]:

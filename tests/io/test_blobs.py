@@ -129,8 +129,11 @@ def test_damage_in_the_store_is_found() -> None:
 
 def test_a_file_with_other_tensors_than_its_record_lists_is_refused() -> None:
     store.put_blob(PACKED)
-    for listed in ({"edge": ["F64", [3]]}, {**ROW["tensors"], "z": ["F64", [1]]}, {**ROW["tensors"], "n": ["I64", [1, 2]]},
-                   {**ROW["tensors"], "n": ["F64", [2]]}):  # fmt: skip
+    lists = [{"edge": ["F64", [3]]}]
+    lists += [
+        {**ROW["tensors"], **other} for other in ({"z": ["F64", [1]]}, {"n": ["I64", [1, 2]]}, {"n": ["F64", [2]]})
+    ]
+    for listed in lists:
         assert "does not hold the tensors" in refused(tensors=listed).fact
 
 
