@@ -102,9 +102,9 @@ def _stage(words: list[str]) -> Stage:
 
 def _check(stage: Stage, *, first: bool, last: bool, quiet: bool) -> None:
     """Parse every stage before the first one works, so that a wrong flag at the end costs nothing."""
-    call = parse(stage.command, stage.words)
+    call = None if {"-h", "--help"} & set(stage.words) else parse(stage.command, stage.words)
     if not isinstance(call, Call):
-        raise UsageError(f"{stage.command}: --help is no stage", f"mi {stage.command} --help")
+        raise UsageError("--help is no stage", f"mi {stage.command} --help")
     if last and stage.tee:
         raise UsageError("the last stage takes -o, not --tee", "mi pipe '... ! score' -o report.jsonl")
     if not last and call.arguments.get("output"):

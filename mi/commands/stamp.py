@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError
-from mi.io import blobs, canonical, chain, lines, schemas, source, stream
+from mi.io import blobs, canonical, chain, channel, lines, schemas, source, stream
 from mi.io.blobs import Blob
 from mi.io.examples import examples_digest, split_counts
 from mi.options import Input, Output, Quiet
@@ -29,8 +29,10 @@ def stamp(file: Input = None, output: Output = None, quiet: Quiet = False) -> No
       sed s/validation/train/ examples.jsonl | mi stamp -o train.jsonl
     """
     data, origin = _lines(file)
+    handed = channel.current()
+    memory = handed.input.blobs if handed is not None and handed.input is not None else {}
     try:
-        whole = stream.parse(data, origin, stream.KINDS, folder=_folder(file))
+        whole = stream.parse(data, origin, stream.KINDS, folder=_folder(file), memory=memory)
     except MiError:
         pass
     else:
@@ -45,6 +47,9 @@ def stamp(file: Input = None, output: Output = None, quiet: Quiet = False) -> No
 
 
 def _lines(file: str | None) -> tuple[list[bytes], str]:
+    handed = channel.current()
+    if file in (None, "-") and handed is not None and handed.input is not None:
+        return handed.input.data.splitlines(keepends=True), "stdin"
     if file in (None, "-"):
         with source.stdin() as f:
             data = list(lines.split(f, "stdin"))

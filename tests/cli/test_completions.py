@@ -73,7 +73,7 @@ def test_bash(typed: str, offered: set[str], not_offered: str, folder: Path) -> 
         COMP_WORDS=({typed.strip()}{" ''" if typed.endswith(" ") else ""})
         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         _mi
-        (( ${{#COMPREPLY[@]}} )) || COMPREPLY=($(compgen -f -- "${{COMP_WORDS[COMP_CWORD]}}" | tr ' ' '?'))  # -o default
+        (( ${{#COMPREPLY[@]}} )) || COMPREPLY=($(compgen -f -- "${{COMP_WORDS[COMP_CWORD]}}" | tr ' ' '?'))
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run([needs("bash"), "-c", program], capture_output=True, text=True, cwd=folder, check=True)

@@ -21,7 +21,9 @@ from tests.cli.conftest import Session
 def test_log_names_the_commands_in_order(mi: Session) -> None:
     streams.write_scores("scores.jsonl")
     mi("prune", "scores.jsonl", "--top", "5", "-o", "circuit.jsonl").ok()
-    commands = [line.split("mi ", 1)[1] for line in mi("log", "circuit.jsonl").ok().text.splitlines() if "  mi " in line]
+    commands = [
+        line.split("mi ", 1)[1] for line in mi("log", "circuit.jsonl").ok().text.splitlines() if "  mi " in line
+    ]
     assert commands[0] == "attribute"
     assert "prune --top 5" in commands
     links = [json.loads(line) for line in mi("log", "--json", "circuit.jsonl").ok().text.splitlines()]
@@ -41,7 +43,10 @@ def test_verify_says_what_is_whole(mi: Session) -> None:
     streams.write_scores("scores.jsonl")
     streams.write_examples("examples.jsonl")
     done = mi("verify", "scores.jsonl", "examples.jsonl").ok()
-    assert [line.split(": ")[:2] for line in done.text.splitlines()] == [["scores.jsonl", "whole"], ["examples.jsonl", "whole"]]
+    assert [line.split(": ")[:2] for line in done.text.splitlines()] == [
+        ["scores.jsonl", "whole"],
+        ["examples.jsonl", "whole"],
+    ]
     assert mi("verify", "-q", "scores.jsonl").ok().out == b""
     assert mi("verify", stdin=Path("examples.jsonl").read_bytes()).code == 0
 
@@ -180,7 +185,9 @@ def aged(days: float, seed: int) -> Path:
     data = Path(f"{seed}.side.jsonl").read_text().splitlines()
     row = json.loads(data[1])
     del row["path"]
-    Path(f"bare/{seed}.jsonl").write_text("\n".join([data[0], json.dumps(row, separators=(",", ":"), sort_keys=True)]) + "\n")
+    Path(f"bare/{seed}.jsonl").write_text(
+        "\n".join([data[0], json.dumps(row, separators=(",", ":"), sort_keys=True)]) + "\n"
+    )
     for path in Path().glob(f"{seed}.side*"):
         path.unlink()
     blob = store.blob(side.blobs["scores"].sha256)

@@ -31,7 +31,7 @@ def test_edges_are_sorted_by_magnitude_and_named(mi: Session) -> None:
 
 def test_the_standard_error_is_that_of_the_mean_over_shards(mi: Session) -> None:
     streams.write_scores("scores.jsonl")
-    head, tensors = streams.scores()
+    _, tensors = streams.scores()
     shards, n = tensors["scores"]["edge_shards"], tensors["scores"]["shard_n"]
     expected = {}
     for edge in range(GRAPH.n_edges):

@@ -1,0 +1,182 @@
+"""Processes, as shells see them: terminals, closed and full descriptors, broken pipes, signals. No torch."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.cli import streams
+
+MI = [sys.executable, "-m", "mi"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def mi(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([*MI, *words], text=True, check=False, timeout=60, **options)
+
+
+def sh(line: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which `mi` is this checkout's."""
+    prelude = f'mi() {{ "{sys.executable}" -m mi "$@"; }}; set -o pipefail; '
+    return subprocess.run(["bash", "-c", prelude + line], text=True, capture_output=True, check=False, timeout=60)
+
+
+def terminal(*words: str) -> tuple[int, str]:
+    """Run on a terminal: exit code and all that was shown."""
+    env = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
+    shell = pexpect.spawn(
+        sys.executable, ["-m", "mi", *words], encoding="utf-8", timeout=30, dimensions=(40, 100), env=env
+    )
+    shell.expect(pexpect.EOF)
+    shell.close()
+    return shell.exitstatus, shell.before.replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_a_table_and_with_json_the_stream() -> None:
+    streams.write_scores("scores.jsonl")
+    code, shown = terminal("prune", "scores.jsonl", "--top", "6")
+    assert code == 0
+    assert "circuit of ioi in toy" in shown
+    assert '"mi"' not in shown
+    code, shown = terminal("prune", "scores.jsonl", "--top", "6", "--json")
+    assert code == 0
+    assert shown.startswith('{"')
+    assert '"mi":"end"' in shown
+
+
+def test_a_table_on_a_terminal_has_as_many_rows_as_fit_and_says_so() -> None:
+    streams.write_scores("scores.jsonl")
+    _, shown = terminal("view", "scores.jsonl")
+    assert "32 of 46 edges" in shown
+    assert shown.count("->") == 32
+    assert "46 edges" in terminal("view", "scores.jsonl", "--top", "0")[1]
+
+
+def test_a_filter_with_a_terminal_as_input_shows_short_help() -> None:
+    code, shown = terminal("prune")
+    assert code == 2
+    assert "stdin is a terminal" in shown
+    assert "Usage: mi prune" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(("redirect", "code"), [("</dev/null", 3), ("<&-", 3), ("< empty", 3)])
+def test_nothing_to_read(redirect: str, code: int) -> None:
+    Path("empty").touch()
+    done = sh(f"mi prune {redirect}")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("mi prune: ")
+    assert "mi cache" in done.stderr
+
+
+def test_a_dead_upstream_is_an_error_even_without_pipefail() -> None:
+    done = sh("set +o pipefail; mi prune none.jsonl | mi view")
+    assert done.returncode == 3
+    assert "mi prune: none.jsonl: no such file" in done.stderr
+    assert "mi view: stdin: " in done.stderr
+
+
+def test_head_closes_the_pipe_and_nobody_complains() -> None:
+    streams.write_scores("scores.jsonl")
+    done = sh("for i in 1 2 3; do mi view scores.jsonl; done | head -1; exit ${PIPESTATUS[0]}")
+    assert done.stderr == ""
+    assert done.stdout == "scores of ioi in toy\n"
+    big = sh("mi data ioi -n 2000 | head -c 100 >/dev/null; exit ${PIPESTATUS[0]}")
+    assert (big.returncode, big.stderr) == (141, "")
+
+
+def test_tee_and_xargs() -> None:
+    streams.write_scores("scores.jsonl")
+    done = sh(
+        "mi prune scores.jsonl | tee circuit.jsonl | mi view -H && ls *.jsonl | xargs -n1 mi verify".replace(
+            "xargs -n1 mi", f"xargs -n1 {sys.executable} -m mi"
+        )
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": whole: ") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "words", ["prune scores.jsonl", "view scores.jsonl", "schema circuit", "log scores.jsonl", "verify scores.jsonl"]
+)
+def test_a_full_disk_behind_stdout_is_a_failure(words: str) -> None:
+    streams.write_scores("scores.jsonl")
+    done = sh(f"mi {words} >/dev/full")
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) in (1, 2)
+    assert "space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_crash() -> None:
+    streams.write_scores("scores.jsonl")
+    for words in ("prune scores.jsonl", "view scores.jsonl", "--help"):
+        done = sh(f"mi {words} >&-")
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        assert done.returncode != 1
+
+
+def limited(size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_one() -> None:
+    streams.write_scores("scores.jsonl")
+    Path("circuit.jsonl").write_text("the old one")
+    before = set(os.listdir("."))
+    done = mi("prune", "scores.jsonl", "-o", "circuit.jsonl", preexec_fn=limited(64))
+    assert done.returncode == 4
+    assert "circuit.jsonl" in done.stderr
+    assert Path("circuit.jsonl").read_text() == "the old one"
+    assert set(os.listdir(".")) == before
+
+
+def waiting(*words: str) -> subprocess.Popen[str]:
+    """A command that waits for its standard input, once it has said so."""
+    process = subprocess.Popen(
+        [*MI, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "waiting" in process.stderr.readline()
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_command_without_a_traceback(number: signal.Signals, code: int) -> None:
+    process = waiting("prune", "-o", "circuit.jsonl")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "", "")
+    assert os.listdir(".") == []
+
+
+def test_an_idle_pipe_is_mentioned_once_and_then_served() -> None:
+    streams.write_scores("scores.jsonl")
+    whole = mi("stamp", "scores.jsonl").stdout
+    process = waiting("prune", "--top", "3")
+    time.sleep(0.1)
+    out, err = process.communicate(whole, timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1].startswith('{"mi":"end"')
+    assert "waiting" not in mi("prune", "scores.jsonl").stderr
