@@ -1,3 +1,22 @@
-"""mi: composable command-line tools for mechanistic interpretability."""
+"""mi: composable command-line tools for mechanistic interpretability.
 
-__version__ = "0.1.0"
+In a notebook, ``mi.load("acts.jsonl").numpy("blocks.3.attn.z")`` reads back what a command wrote.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mi.io.load import load as load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` is imported when it is asked for: the front door must start at once."""
+    if name == "load":
+        from mi.io.load import load
+
+        return load
+    raise AttributeError(f"module 'mi' has no attribute {name!r}")

@@ -34,13 +34,19 @@ def cache(
     metric: options.Metric = None,
     site: Annotated[
         list[str] | None,
-        Option("--site", metavar="SITE", show_default=False, help="Keep this activation too (repeatable); 'mi info -m' lists them."),
+        Option(
+            "--site",
+            metavar="SITE",
+            show_default=False,
+            help="Keep this activation too (repeatable); 'mi info -m' lists them.",
+        ),
     ] = None,
     positions: Annotated[
         Literal["all", "read"], Option("--positions", help="Keep sites at every position, or where the metric reads.")
     ] = "all",
     runs: Annotated[
-        Literal["clean", "corrupted", "both"], Option("--runs", help="Keep sites of the clean run, the corrupted one, or both.")
+        Literal["clean", "corrupted", "both"],
+        Option("--runs", help="Keep sites of the clean run, the corrupted one, or both."),
     ] = "clean",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -110,7 +116,11 @@ def cache(
                 on_done=bar.advance,
                 on_halved=work.halved,
             )
-        caching: dict[str, Any] = {"metric": measure, "accuracy": float(got.right.mean()), "plan": work.plan_summary(got.plan)}
+        caching: dict[str, Any] = {
+            "metric": measure,
+            "accuracy": float(got.right.mean()),
+            "plan": work.plan_summary(got.plan),
+        }
         if site:
             caching |= {"sites": list(site), "positions": positions, "runs": runs}
         return work.Result(
@@ -126,7 +136,7 @@ def cache(
                 {**record, "baseline": {"clean": float(clean), "corrupted": float(corrupted)}}
                 for record, clean, corrupted in zip(examples.records, got.clean, got.corrupted, strict=True)
             ],
-            tensors={"sites": {**got.activations, "length": got.lengths}} if site else {},
+            tensors={run: {**kept, "length": got.lengths} for run, kept in got.activations.items()},
             tables=_tables(encoded, got, chosen, measure),
         )
 

@@ -40,15 +40,15 @@ class Wanted:
 class Baselines:
     """Per example: the metric of both runs and whether the clean run is right.
 
-    ``top`` holds the likeliest tokens of the clean run with their probabilities. ``activations`` maps ``run/site`` to an array
-    [example, pos, ...] (or [example, ...]); rows of shorter examples are padded with zeros, ``lengths`` tells how far.
+    ``top`` holds the likeliest tokens of the clean run with their probabilities. ``activations`` maps run, then site, to an
+    array [example, pos, ...] (or [example, ...]); rows of shorter examples are padded with zeros, ``lengths`` tells how far.
     """
 
     clean: Float[np.ndarray, " example"]
     corrupted: Float[np.ndarray, " example"]
     right: np.ndarray
     top: list[list[tuple[int, float]]]
-    activations: dict[str, np.ndarray]
+    activations: dict[str, dict[str, np.ndarray]]
     lengths: np.ndarray
     plan: list[list[int]] = field(repr=False)
 
@@ -97,7 +97,7 @@ class _Job:
         self.metric = {run: np.zeros(n) for run in RUNS}
         self.right = np.zeros(n, dtype=bool)
         self.top: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        self.activations: dict[str, np.ndarray] = {}
+        self.activations: dict[str, dict[str, np.ndarray]] = {}
 
     def run(self, rows: Sequence[int]) -> None:
         batch = batches.make_batch(self._examples, rows, self._model.device)
@@ -127,14 +127,14 @@ class _Job:
                 value = value[torch.arange(len(rows), device=value.device), batch.read]
             value = value.to(torch.float32) if value.dtype == torch.bfloat16 else value
             array = value.cpu().numpy()
-            key = f"{run}/{site.name}"
-            if key not in self.activations:
+            kept = self.activations.setdefault(run, {})
+            if site.name not in kept:
                 inner = array.shape[1:] if self._wanted.at_read else (self._longest, *array.shape[2:])
-                self.activations[key] = np.zeros((len(self._examples), *inner), dtype=array.dtype)
+                kept[site.name] = np.zeros((len(self._examples), *inner), dtype=array.dtype)
             if self._wanted.at_read:
-                self.activations[key][list(rows)] = array
+                kept[site.name][list(rows)] = array
             else:
-                self.activations[key][list(rows), : array.shape[1]] = array
+                kept[site.name][list(rows), : array.shape[1]] = array
 
 
 def _keep(site: Site, seen: dict[Site, Tensor]) -> Edit:

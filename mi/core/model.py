@@ -21,6 +21,7 @@ from mi.core import attention, identities, runtime
 from mi.core.adapters import Adapter, bind
 from mi.core.executor import Executor
 from mi.core.fast import FastExecutor
+from mi.core.fused import fuse
 from mi.core.generic import GenericExecutor
 from mi.core.layout import Layout, layout
 from mi.core.memory import is_out_of_memory
@@ -149,7 +150,23 @@ def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, 
         if names:
             first = sorted(str(name) for name in names)[0]
             raise MiError(f"the weights of {located.id} {fault} {first}", "they are of another model", place="-m")
+    _refuse_broken(module, located)
     return module
+
+
+def _refuse_broken(module: nn.Module, located: Located) -> None:
+    """NaN or Inf in a weight is named here, where it is, not where it first shows."""
+    for name, parameter in module.named_parameters():
+        # A sum is NaN or Inf if any term is, and needs no copy of the parameter.
+        if not bool(torch.isfinite(parameter.detach().sum(dtype=torch.float32))):
+            bad = (~torch.isfinite(parameter)).nonzero()
+            if len(bad):
+                value = parameter[tuple(bad[0])].item()
+                raise MiError(
+                    f"{len(bad)} of the numbers in {name} of {located.id} are not finite, the first is {value}",
+                    "the checkpoint is broken: use another",
+                    place="-m",
+                )
 
 
 def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "module", wrapper: Any = None) -> Model:
@@ -163,6 +180,7 @@ def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "modul
     attention.register()
     module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
     module.eval().requires_grad_(False)
+    fuse(module)
     adapter = bind(module)
     identities.check(adapter, FastExecutor(adapter))
     graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
