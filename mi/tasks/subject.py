@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mi.errors import MiError
-from mi.io.digests import weights_digest
+from mi.io.digests import model_files, weights_digest
 from mi.io.examples import examples_digest, split_counts
 from mi.io.models import Located, locate, of_head
 from mi.io.stream import Stream
@@ -56,7 +56,7 @@ class Chosen:
 
     def inputs(self) -> list[dict[str, Any]]:
         """The weights, as an input of a chain's link."""
-        return [{"name": self.located.id, "sha256": self.weights}]
+        return [{"name": self.located.id, "sha256": self.weights, "files": model_files(self.located.folder)}]
 
     def head(self, dtype: str, bos: str) -> dict[str, Any]:
         """The ``model`` of the stream to be written."""
