@@ -85,21 +85,20 @@ def parse(
     """Verify lines that are already there. `memory`: blobs by digest that never left this process."""
     whole = lines.verify(source_lines, origin)
     check_kind(whole.head, kinds, origin)
+    numbered = list(enumerate(whole.rows, start=2))
+    records = [row for _, row in numbered if "blob" not in row]
+    places = [number for number, row in numbered if "blob" not in row]
+    schemas.check(whole.head, records, origin, places)
     made_by = chain.pipeline(whole.head)
-    records: list[dict[str, Any]] = []
-    places: list[int] = []
     found: dict[str, Blob] = {}
-    for number, row in enumerate(whole.rows, start=2):
+    for number, row in numbered:
         if "blob" not in row:
-            records.append(row)
-            places.append(number)
             continue
         place = f"{origin}:{number}"
         blob = _blobs.from_record(row, place=place, folder=folder, made_by=made_by)
         if blob.name in found:
             raise MiError(f"a second blob with the name {blob.name}", place=place)
         found[blob.name] = (memory or {}).get(blob.sha256, blob)
-    schemas.check(whole.head, records, origin, places)
     return Stream(whole.head, records, found, origin, folder, whole.sha256, whole.file_sha256, places)
 
 

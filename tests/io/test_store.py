@@ -155,7 +155,6 @@ def test_two_processes_fill_one_empty_store_with_the_same_things(own_store: Path
     assert len(files(own_store)) == 60
 
 
-@pytest.mark.parametrize("seed", [0, random.randrange(2**32)])
 def test_killed_at_any_instant_the_store_is_sound(seed: int, own_store: Path) -> None:
     rng = random.Random(seed)
     for _ in range(4):

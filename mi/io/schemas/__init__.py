@@ -27,16 +27,19 @@ def module(kind: str) -> ModuleType:
 
 
 def check(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]], origin: str, lines: Sequence[int]) -> None:
-    """Hold a stream to the schema of its kind. `lines[i]` is the line of record i. A kind unknown here is let pass."""
+    """Hold a stream to the schema of its kind. `lines[i]` is the line of record i.
+
+    Of a kind that is unknown here, only what every head shares is looked at.
+    """
+    from mi.io.schemas.shape import TEXT
+    from mi.io.schemas.shape import head as any_head
     from mi.io.schemas.validate import compiled
 
-    kind = head.get("kind")
-    if kind not in KINDS:
-        return
-    definitions = module(str(kind)).SCHEMA["$defs"]
-    if problem := compiled(definitions["head"])(head):
+    kind = str(head.get("kind"))
+    known = module(kind).SCHEMA["$defs"] if kind in KINDS else {"head": any_head(TEXT), "record": {}}
+    if problem := compiled(known["head"])(head):
         raise MiError(f"the head is no {kind} head: {problem}", f"see `mi schema {kind}`", place=f"{origin}:1")
-    faulty = compiled(definitions["record"])
+    faulty = compiled(known["record"])
     for record, line in zip(records, lines, strict=True):
         if problem := faulty(record):
             raise MiError(f"no {kind} record: {problem}", f"see `mi schema {kind}`", place=f"{origin}:{line}")

@@ -82,19 +82,22 @@ BLOB: Schema = thing(
 END: Schema = thing(("mi", "n", "sha256"), mi={"const": "end"}, n=COUNT, sha256=SHA256)
 
 
-def stream(kind: str, description: str, record: Schema, required: Sequence[str] = ()) -> Schema:
-    """JSON Schema of one line of a stream of this kind. `required`: parts that its head must have."""
-    head = thing(
+def head(kind: Schema, required: Sequence[str] = ()) -> Schema:
+    return thing(
         ("mi", "v", "kind", *required),
         mi={"const": "head"},
         v={"type": "integer", "minimum": 1, "maximum": 1},
-        kind={"const": kind},
+        kind=kind,
         **_PARTS,
     )
+
+
+def stream(kind: str, description: str, record: Schema, required: Sequence[str] = ()) -> Schema:
+    """JSON Schema of one line of a stream of this kind. `required`: parts that its head must have."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"a line of an mi stream of kind {kind}, version 1",
         "description": description + " The first line is a head, the last an end; blob records come between.",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("head", "record", "blob", "end")],
-        "$defs": {"head": head, "record": record, "blob": BLOB, "end": END},
+        "$defs": {"head": head({"const": kind}, required), "record": record, "blob": BLOB, "end": END},
     }
