@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from mi.core.attribute import RULES, attribute
+from mi.core.model import wrap
 from mi.core.replacement import ABLATIONS
 from tests.core.cases import ADAPTED, Case, largest, random_case
 from tests.oracle import attribution
@@ -99,3 +101,14 @@ def test_shards_follow_the_examples_and_not_their_order() -> None:
     shuffled = attribute(case.model, [examples[place] for place in order], method="eap")
     np.testing.assert_array_equal(found.shard_n, shuffled.shard_n)
     np.testing.assert_allclose(found.shards, shuffled.shards, rtol=0, atol=SAME * largest(found.shards))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_half_precision_comes_close(name: str) -> None:
+    """bfloat16 has three digits: enough for the large scores, and no more is asked of it."""
+    case = random_case(name, 6, n=8, lengths=LENGTHS, double=False)
+    exact = attribute(case.model, case.encoded, method="eap").edge
+    half = attribute(wrap(case.model.module.to(torch.bfloat16)), case.encoded, method="eap").edge
+    assert half.dtype == np.float64
+    assert np.corrcoef(exact, half)[0, 1] > 0.98
+    assert np.abs(half - exact).max() < 0.3 * largest(exact)

@@ -46,19 +46,54 @@ def test_full_and_empty_circuits_are_the_clean_and_the_corrupted_model(name: str
     np.testing.assert_allclose([found.clean, found.corrupted], differences, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("rule", ["left", "midpoint", "trapezoid"])
+RULES = {  # fractions of the way to the clean embedding, and weights, of three steps
+    "left": ([0, 1 / 3, 2 / 3], [1 / 3, 1 / 3, 1 / 3]),
+    "midpoint": ([1 / 6, 3 / 6, 5 / 6], [1 / 3, 1 / 3, 1 / 3]),
+    "trapezoid": ([0, 1 / 3, 2 / 3, 1], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_the_edges_of_the_input_account_for_the_whole_change(name: str, rule: str, seed: int) -> None:
-    """Integrated gradients are complete: little is missing after many steps, and what is reported is what there is."""
-    case = random_case(name, seed, n=3, lengths=(5,))
-    of_input = case.model.graph.source == 0
-    runs = run_circuits(case.model, case.encoded, np.zeros((1, case.model.graph.n_edges), dtype=bool))
-    change = runs.clean - runs.corrupted
-    found = attribute(case.model, case.encoded, steps=24, rule=rule)
-    assert found.edge[of_input].sum() == pytest.approx(change.mean(), abs=0.05 * np.abs(change).mean())
-    for steps, run in ((24, found), (3, attribute(case.model, case.encoded, steps=3, rule=rule))):
-        assert run.loss_change == pytest.approx(change.mean(), abs=1e-9), steps
-        assert run.attributed == pytest.approx(run.edge[of_input].sum(), abs=1e-9), steps
+def test_edges_of_the_input_sum_to_integrated_gradients(name: str, rule: str, seed: int) -> None:
+    """Integrated gradients of the untouched model over its embedding, by the same quadrature."""
+    case = random_case(name, seed, lengths=(6,))
+    module = case.model.module
+    tokens = {p: torch.tensor([getattr(e, p) for e in case.examples]) for p in ("clean", "corrupted")}
+    ends = {prompt: module.get_input_embeddings()(ids) for prompt, ids in tokens.items()}
+    change = ends["corrupted"] - ends["clean"]
+    expected = 0.0
+    for fraction, weight in zip(*RULES[rule], strict=True):
+        at = (ends["corrupted"] - fraction * change).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(case, module(inputs_embeds=at, use_cache=False).logits), at)
+        expected += weight * float((change * gradient).sum())
+    found = attribute(case.model, case.encoded, steps=3, rule=rule)
+    of_input = found.edge[case.model.graph.source == 0]
+    assert of_input.sum() == pytest.approx(expected, abs=1e-9 * largest(of_input))
+    assert found.attributed == pytest.approx(expected, abs=1e-9 * largest(of_input))
+    with torch.no_grad():
+        losses = {prompt: float(loss(case, module(ids, use_cache=False).logits)) for prompt, ids in tokens.items()}
+    assert found.loss_change == pytest.approx(losses["corrupted"] - losses["clean"], abs=1e-9)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_integrated_gradients_account_for_the_whole_change(rule: str) -> None:
+    """The more steps the less is missing, until almost nothing is."""
+    case = random_case("gpt2", 2, n=3, lengths=(5,))
+    few, many = (attribute(case.model, case.encoded, steps=steps, rule=rule) for steps in (3, 60))
+    assert many.loss_change == few.loss_change
+    missing = [abs(found.attributed - found.loss_change) for found in (few, many)]
+    assert missing[1] < 0.2 * missing[0]
+    assert missing[1] < 0.05 * abs(few.loss_change)
+
+
+def loss(case: Case, logits: torch.Tensor) -> torch.Tensor:
+    """Minus the logit difference, mean over the examples; logits of all positions."""
+    rows = torch.arange(len(case.examples))
+    at_read = logits[rows, torch.tensor([example.read for example in case.examples])]
+    answers = torch.tensor([example.answers[0] for example in case.examples])
+    foils = torch.tensor([example.foils[0] for example in case.examples])
+    return (at_read[rows, foils] - at_read[rows, answers]).mean()
 
 
 @pytest.mark.parametrize("name", ADAPTED)
@@ -96,18 +131,13 @@ def node_scores(case: Case) -> dict[str, float]:
             handles.append(port.register_forward_pre_hook(lambda _, args, name=name: (keep(name, args[0]),)))
         else:
             handles.append(port.register_forward_hook(lambda _, __, out, name=name: keep(name, out)))
-    read = torch.tensor([example.read for example in case.examples])
-    rows = torch.arange(len(read))
     outputs, gradients = {}, {}
     for prompt in ("clean", "corrupted"):
         tokens = torch.tensor([getattr(example, prompt) for example in case.examples])
-        logits = module(tokens, use_cache=False).logits[rows, read]
+        logits = module(tokens, use_cache=False).logits
         outputs[prompt] = {name: value.detach() for name, value in kept.items()}
         if prompt == "clean":
-            answers = torch.tensor([example.answers[0] for example in case.examples])
-            foils = torch.tensor([example.foils[0] for example in case.examples])
-            loss = (logits[rows, foils] - logits[rows, answers]).mean()
-            gradients = dict(zip(kept, torch.autograd.grad(loss, list(kept.values())), strict=True))
+            gradients = dict(zip(kept, torch.autograd.grad(loss(case, logits), list(kept.values())), strict=True))
     for handle in handles:
         handle.remove()
     scores: dict[str, float] = {}
@@ -202,7 +232,7 @@ def test_receivers_of_a_shared_key_sum_to_the_shared_receiver(name: str, seed: i
         for shared in range(adapter.n_kv_heads):
             names = [f"input->a{layer}.h{shared * groups + member}<{part}>" for member in range(groups)]
             total = sum(found[graph.edge_index(edge)] for edge in names)
-            expected = float((gradient[shared] * change).sum()) / len(case.examples)
+            expected = float((gradient[shared] * change).sum())
             assert total == pytest.approx(expected, abs=1e-9 * largest(found)), (part, shared)
 
 
@@ -217,14 +247,10 @@ def shared_receiver(case: Case, layer: int, part: str) -> tuple[list[torch.Tenso
         projection.register_forward_hook(lambda _, __, out: kept.setdefault("out", out.detach().requires_grad_(True))),
     ]
     tokens = {p: torch.tensor([getattr(e, p) for e in case.examples]) for p in ("clean", "corrupted")}
-    read, rows = torch.tensor([e.read for e in case.examples]), torch.arange(len(case.examples))
-    logits = module(tokens["clean"], use_cache=False).logits[rows, read]
+    logits = module(tokens["clean"], use_cache=False).logits
     for hook in hooks:
         hook.remove()
-    answers = torch.tensor([e.answers[0] for e in case.examples])
-    foils = torch.tensor([e.foils[0] for e in case.examples])
-    loss = (logits[rows, foils] - logits[rows, answers]).sum()
-    (at_output,) = torch.autograd.grad(loss, kept["out"])
+    (at_output,) = torch.autograd.grad(loss(case, logits), kept["out"])
     gradients = []
     for shared in range(adapter.n_kv_heads):
         stream = kept["stream"].clone().requires_grad_(True)

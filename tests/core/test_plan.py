@@ -5,11 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mi.core import circuits, contraction
 from mi.core.attribute import attribute
-from mi.core.batches import plan
 from mi.core.circuits import run_circuits
 from mi.core.fast import FastExecutor
 from mi.errors import MiError
+from mi.tasks import plan as planning
 from tests.core.cases import Case, largest, random_case
 
 LENGTHS = (5, 8, 6)
@@ -71,15 +72,55 @@ def test_the_same_call_gives_the_same_bytes(case: Case, executor: str) -> None:
 
 def test_a_plan_holds_every_example_once_and_no_padding(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    adapter = random_case("gpt2", 0, n=1).model.adapter
+    shape = planning.Shape(n_layers=2, d_model=16, vocab_size=29)
     for batch_size in (None, 1, 3, 100):
         lengths = rng.integers(2, 9, size=int(rng.integers(1, 40))).tolist()
-        rows = plan(lengths, adapter, 4, batch_size)
+        rows = planning.plan(lengths, shape, 4, batch_size)
         assert Counter(row for part in rows for row in part) == Counter(range(len(lengths)))
         assert all(len({lengths[row] for row in part}) == 1 for part in rows)
         if batch_size:
             assert max(map(len, rows)) <= batch_size
-        assert rows == plan(lengths, adapter, 4, batch_size)
+        assert rows == planning.plan(lengths, shape, 4, batch_size)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 9])
+@pytest.mark.parametrize("name", ["gpt2", "mistral"])
+def test_scores_do_not_depend_on_the_chunks_of_a_contraction(
+    monkeypatch: pytest.MonkeyPatch, name: str, tokens: int
+) -> None:
+    """Room for so few tokens that examples, and even the positions of one, are taken in parts."""
+    case = random_case(name, 4, lengths=LENGTHS)
+    whole = {ablation: attribute(case.model, case.encoded, **options) for ablation, options in EACH.items()}
+    adapter, layout = case.model.adapter, case.model.layout
+    monkeypatch.setattr(contraction, "CHUNK_BYTES", tokens * layout.n_sources * adapter.d_model * 8)
+    for ablation, options in EACH.items():
+        parts = attribute(case.model, case.encoded, **options)
+        unit = largest(whole[ablation].edge)
+        np.testing.assert_allclose(parts.edge, whole[ablation].edge, rtol=0, atol=1e-12 * unit)
+
+
+EACH = {
+    "counterfactual": {"method": "eap-ig", "steps": 2},
+    "zero": {"method": "eap", "ablation": "zero"},
+    "mean": {"method": "eap", "ablation": "mean"},
+}
+
+
+def test_batches_are_cut_to_fixed_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small budgets make small batches of attribution and of circuit runs, and the same numbers."""
+    case = random_case("gpt2", 5, n=8, lengths=(6,))
+    masks = some_masks(case)
+    scores, runs = attribute(case.model, case.encoded), run_circuits(case.model, case.encoded, masks)
+    assert [len(part) for part in scores.plan] == [len(part) for part in runs.plan] == [8]
+    wide = case.model.layout.n_sources * 6 * case.model.adapter.d_model * 8
+    monkeypatch.setattr(circuits, "WIDE_BYTES", 3 * wide)
+    again = run_circuits(case.model, case.encoded, masks)
+    assert max(len(part) for part in again.plan) <= 3
+    np.testing.assert_allclose(again.value, runs.value, rtol=0, atol=1e-10)
+    monkeypatch.setattr(planning, "BUDGET_BYTES", 1)
+    alone = attribute(case.model, case.encoded)
+    assert [len(part) for part in alone.plan] == [1] * 8
+    np.testing.assert_allclose(alone.edge, scores.edge, rtol=0, atol=1e-10 * largest(scores.edge))
 
 
 def fail_above(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
