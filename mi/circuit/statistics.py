@@ -87,19 +87,28 @@ def means(
 
 
 def undetermined(clean: np.ndarray, empty: np.ndarray, clusters: Sequence[str] | None = None) -> str | None:
-    """Why faithfulness means nothing here, or None: m(M) and m(0) must differ by three standard errors."""
-    difference = np.asarray(clean, dtype=np.float64) - np.asarray(empty, dtype=np.float64)
-    n, mean = len(difference), float(difference.mean()) if len(difference) else 0.0
+    """Why faithfulness means nothing here, or None: m(M) and m(0) must differ by three standard errors.
+
+    The error is that of two independent means, although the examples are the same. A paired error would be smaller, and
+    would certify a difference that is tiny beside the spread of the metric, as on a task that the model cannot do.
+    """
+    columns = np.stack([np.asarray(clean, dtype=np.float64), np.asarray(empty, dtype=np.float64)])
+    n = columns.shape[1]
     group, n_groups = _groups(n, clusters)
     units = "example" if clusters is None else "template"
     if n_groups < 2:
         return f"{n_groups} {units}{'s' * (n_groups != 1)} cannot give a standard error"
-    residuals = np.bincount(group, weights=difference - mean, minlength=n_groups)
-    error = float(np.sqrt(n_groups / (n_groups - 1) * np.sum(residuals**2)) / n)
-    if mean != 0 and abs(mean) >= STANDARD_ERRORS * error:
+    means = columns.mean(axis=1)
+    spread = sum(
+        float(np.sum(np.bincount(group, weights=column - mean, minlength=n_groups) ** 2))
+        for column, mean in zip(columns, means, strict=True)
+    )
+    error = float(np.sqrt(n_groups / (n_groups - 1) * spread) / n)
+    difference = float(means[0] - means[1])
+    if difference != 0 and abs(difference) >= STANDARD_ERRORS * error:
         return None
     return (
-        f"the metric of the whole model and of the empty circuit differ by {mean:.3g} with a standard error of "
+        f"the metric of the whole model and of the empty circuit differ by {difference:.3g} with a standard error of "
         f"{error:.3g} over {n_groups} {units}s: less than {STANDARD_ERRORS:g} standard errors"
     )
 

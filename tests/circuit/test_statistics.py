@@ -188,13 +188,22 @@ def test_undetermined_equals_plain_loops(seed):
     for _ in range(200):
         n = int(rng.integers(2, 12))
         clean, empty = rng.normal(0.9, 1, size=n), rng.normal(0, 0.3, size=n)
-        d = [a - b for a, b in zip(clean, empty, strict=True)]
-        mean = sum(d) / n
-        error = (sum((x - mean) ** 2 for x in d) / (n - 1) / n) ** 0.5
+        square = 0.0  # of the standard error: two means, as if of different examples
+        for column in (clean.tolist(), empty.tolist()):
+            centre = sum(column) / n
+            square += sum((x - centre) ** 2 for x in column) / (n - 1) / n
+        mean, error = sum(clean.tolist()) / n - sum(empty.tolist()) / n, square**0.5
         assert (statistics.undetermined(clean, empty) is None) == (abs(mean) >= 3 * error)
         copies = np.repeat(np.arange(n), 3)
         names = [f"t{i}" for i in copies]
         assert (statistics.undetermined(clean[copies], empty[copies], names) is None) == (abs(mean) >= 3 * error)
+
+
+def test_a_paired_difference_does_not_certify_a_task_that_the_model_cannot_do():
+    """Every example moves by 0.2 exactly, while the metric itself scatters by 1."""
+    scatter = np.array([-1.0, 1.0] * 20)
+    assert statistics.undetermined(scatter, scatter + 0.2) is not None
+    assert statistics.undetermined(scatter, scatter + 2.0) is None
 
 
 def test_undetermined_where_there_is_nothing_to_tell_apart():
