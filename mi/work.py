@@ -87,7 +87,7 @@ def produce(
     _warn(warnings(made, result.records))
     if not on_terminal:
         memo.remember(key, made, result.records, result.tensors)
-    emit(made, result.records, result.tensors, output=output, json=json, before=result.tables)
+    emit(made, result.records, result.tensors, output=output, json=json, own=result.tables)
 
 
 def _warn(texts: Iterable[str]) -> None:

@@ -32,13 +32,13 @@ def emit(
     *,
     output: str | None = None,
     json: bool = False,
-    before: Iterable[Table] = (),
+    own: Iterable[Table] = (),
 ) -> None:
-    """Write a stream to `output` or stdout; or draw it, after the tables `before` that only the command can make."""
+    """Write a stream to `output` or stdout; or draw it: the command's `own` tables, else those of the kind."""
     if not wants_table(output, json):
         stream.write(output, head, records, tensors)
         return
-    write([*before, *tables(shown(head, list(records), tensors or {}), rows_that_fit())])
+    write(list(own) or tables(shown(head, list(records), tensors or {}), rows_that_fit()))
 
 
 def shown(head: Mapping[str, Any], records: list[Any], tensors: Tensors) -> Shown:
