@@ -91,9 +91,23 @@ def choose_model(
             f"{str(recorded.get('weights'))[:12]}",
             f"name a model with -m, such as -m {located.id} to run on the new weights",
         )
+    _check_graph(located, head)
     has_tokenizer = any((located.folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
     tokenizer = load_tokenizer(located.folder, located.id) if has_tokenizer else None
     return Chosen(located, tokenizer, weights, recorded)
+
+
+def _check_graph(located: Located, head: Mapping[str, Any]) -> None:
+    """Refuse another shape of graph before anything is loaded; the whole table is compared once the model is there."""
+    params = (head.get("graph") or {}).get("params") or {}
+    config = located.config()
+    for key, names in (("n_layers", ("num_hidden_layers", "n_layer")), ("n_heads", ("num_attention_heads", "n_head"))):
+        own = next((config[name] for name in names if name in config), None)
+        if own is not None and key in params and params[key] != own:
+            raise MiError(
+                f"{located.id} has another graph than the stream: {key} is {own}, not {params[key]}",
+                "scores and circuits belong to one graph; make them again with this model",
+            )
 
 
 @dataclass(frozen=True)
