@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from mi.errors import MiError, RunError
 from mi.io import store
-from mi.io.tensors import BF16, Array, Packed, layout, pack, unpack
+from mi.io.tensors import BF16, DTYPES, Array, Packed, layout, pack, unpack
 
 if TYPE_CHECKING:
     from mi.io.stream import Stream
 
-__all__ = ["BF16", "Array", "Blob", "Packed", "load", "load_all", "pack"]
+__all__ = ["BF16", "DTYPES", "Array", "Blob", "Packed", "load", "load_all", "pack"]
 
 _CHUNK = 1 << 20
 
