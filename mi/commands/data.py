@@ -29,7 +29,7 @@ From = Annotated[
         "--from",
         metavar="FILE",
         show_default=False,
-        help="Read examples that another tool wrote; the format is found by content. PEAP has two files: give it twice.",
+        help="Read examples that another tool wrote; the format is found by content. PEAP needs two files.",
     ),
 ]
 N = Annotated[

@@ -212,6 +212,16 @@ def test_another_counterfactual(spelling: str, tmp_path: Path) -> None:
     assert "abc, s1-io-flip, s2-io-flip" in caught.value.hint
 
 
+def test_a_counterfactual_that_does_not_change_the_answer_is_dropped(tmp_path: Path) -> None:
+    row = choice_row(random.Random(0), arc=False)
+    row["noun_counterfactual"] = {key: row[key] for key in ("prompt", "choices", "answerKey")}
+    reading = read(
+        lines(tmp_path / "x", [row, row | {"noun_counterfactual": row["symbol_counterfactual"]}]), counterfactual="noun"
+    )
+    assert len(reading.records) == 1
+    assert reading.notes[0] == "1 of 2 rows dropped: the counterfactual has the same answer"
+
+
 def test_letters_and_numbers_are_answers_without_a_space(tmp_path: Path) -> None:
     row = choice_row(random.Random(0), arc=False) | {"answerKey": 1}
     row["symbol_counterfactual"]["choices"]["label"] = [1, 2, 3, 4]
@@ -239,8 +249,9 @@ def test_greater_than(tmp_path: Path) -> None:
         "corrupted": "from the year 1701 to the year 1745",
     }
     short = whole | {"corrupted": "from 1701 to the year 1745"}
-    reading = read(lines(tmp_path / "x", [*rows, whole, short]), tokenizer=gpt2, skip=True)
+    reading = read(lines(tmp_path / "x", [*rows, whole, short]), tokenizer=gpt2)
     assert reading.task["metric"] == "prob-diff"
+    assert reading.notes[0].endswith(" of 202 rows dropped: prompts of different token length")
     fitting = [r for r in rows if len(gpt2.encode(r["clean"])) == len(gpt2.encode(r["corrupted"]))]
     assert [r["clean"] for r in reading.records] == [r["clean"] for r in fitting] + [whole["clean"]]
     for record, row in zip(reading.records, fitting, strict=False):

@@ -53,7 +53,7 @@ def test_every_way_to_write_json_gives_the_same_records(shape: str, tmp_path: Pa
     rows = [EXAMPLE, EXAMPLE | {"clean": "d\u2028e", "template": "[{,\\"}]
     if shape == "one object":
         rows = rows[:1]
-    plain = "\n".join(map(json.dumps, rows)) + "\n"
+    plain = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     written = {
         "lines": plain,
         "array": json.dumps(rows),

@@ -119,8 +119,6 @@ def _read(file: BinaryIO, name: str, guard: Callable[[str, str], None]) -> bytes
         if not chunks:
             guard(chunk.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace"), name)
         chunks.append(chunk)
-    if not total:
-        raise MiError("is empty", "give a file with at least one example", place=name)
     return b"".join(chunks)
 
 
