@@ -125,6 +125,15 @@ class Layer:
         bias = getattr(module, "bias", None)
         return None if bias is None else bias[rows].unflatten(0, (-1, self.d_head))
 
+    def fused_weight(self) -> tuple[Float[Tensor, "receiver d_head d_model"], Float[Tensor, "receiver d_head"] | None]:
+        """W and b of q, k and v of every head, as views of the one projection that holds them."""
+        (module,) = self.projections
+        bias = getattr(module, "bias", None)
+        return (
+            _matrix(module).unflatten(0, (-1, self.d_head)),
+            None if bias is None else bias.unflatten(0, (-1, self.d_head)),
+        )
+
     def kv_head(self, head: int) -> int:
         """The key/value head that a query head shares (grouped-query attention)."""
         return head // (self.n_heads // self.n_kv_heads)

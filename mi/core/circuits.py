@@ -282,10 +282,8 @@ class _CircuitRun:
             chosen = torch.tensor(wanted, device=self._model.device)
             inputs = self._inputs(base.attention, [rows.receivers[number] for number in wanted])
             normed = layer.attention_norm(inputs).flatten(1, 2)
-            weight, bias = receiver_weights(layer, None if len(wanted) == len(rows.receivers) else chosen)
-            out = project(normed, weight, bias) if len(wanted) == len(rows.receivers) else out.index_copy(
-                0, chosen, project(normed, weight, bias)
-            )
+            fresh = project(normed, *receiver_weights(layer, wanted))
+            out = fresh if len(wanted) == len(rows.receivers) else out.index_copy(0, chosen, fresh)
         by_kind = out.unflatten(0, (3, n_heads)).permute(0, 2, 1, 3)  # [3, batch*pos, head, d_head]
         return list(by_kind.reshape(3, *self._shape, -1))
 

@@ -31,21 +31,27 @@ def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
     return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
 
 
-def receiver_weights(layer: Layer, chosen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """W [receiver, d_head, d_model] and b of q, k and v of each query head (or of the chosen receivers)."""
-    groups = layer.n_heads // layer.n_kv_heads
+def receiver_weights(layer: Layer, chosen: list[int] | None = None) -> tuple[Tensor, Tensor | None]:
+    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head, or of the chosen ones.
+
+    Receivers are numbered q of every head, then k, then v. What is not chosen is not copied.
+    """
+    n_heads = layer.n_heads
+    if chosen is None:
+        chosen = list(range(3 * n_heads))
+    if len(layer.projections) == 1 and layer.n_kv_heads == n_heads and len(chosen) == 3 * n_heads:
+        return layer.fused_weight()
     weights, biases = [], []
     for which in range(3):
-        repeat = 1 if which == 0 else groups
-        weights.append(layer.weight(which).repeat_interleave(repeat, 0) if repeat > 1 else layer.weight(which))
+        heads = [number % n_heads for number in chosen if number // n_heads == which]
+        if not heads:
+            continue
+        rows = heads if which == 0 else [layer.kv_head(head) for head in heads]
+        weights.append(layer.weight(which)[rows])
         bias = layer.bias(which)
         if bias is not None:
-            biases.append(bias.repeat_interleave(repeat, 0))
-    weight = torch.cat(weights)
-    every = torch.cat(biases) if biases else None
-    if chosen is None:
-        return weight, every
-    return weight[chosen], None if every is None else every[chosen]
+            biases.append(bias[rows])
+    return torch.cat(weights), torch.cat(biases) if biases else None
 
 
 def project(
