@@ -73,7 +73,7 @@ def _grown(graph: Graph, order: np.ndarray, size: int, rng: np.random.Generator)
 def _ends(graph: Graph, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nodes that an added edge may leave, and those that it may enter, each bool [n_nodes]."""
     inside = nodes_of(graph, mask)
-    leaves, enters = inside | graph.roots, inside & ~graph.roots
+    leaves, enters = inside | graph.roots, inside
     leaves[graph.sink], enters[graph.sink] = False, True
     return leaves, enters
 

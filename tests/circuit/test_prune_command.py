@@ -183,6 +183,7 @@ def test_keep_and_drop(scores, capsys):
     capsys.readouterr()
     both = prune(file, "--keep", "input->logits", "--drop", "input")
     assert both.records == []
+    assert "--keep" not in capsys.readouterr().err
     assert prune(file, "--top", "1", "--keep", "m1->m2").records == []
     assert "1 of the 1 edges that --keep names lie on no path" in capsys.readouterr().err
 
@@ -313,7 +314,7 @@ def test_scores_of_another_graph_are_refused(tmp_path, capsys):
     head["graph"]["params"]["n_layers"] = 4
     code, err = refused(capsys, write_scores(tmp_path / "edited.jsonl", GRAPH, np.ones(262), head))
     assert code == 3
-    assert "does not match its digest" in err
+    assert f"{tmp_path / 'edited.jsonl'}: the graph in the head does not match its digest" in err
 
 
 GOOD = {"src": "input", "dst": "logits", "score": 1.0}

@@ -186,3 +186,6 @@ def test_sizes_are_whole_numbers_of_edges():
     assert select.nominal_size(100, 0.29) == 29  # 0.29 * 100 is 28.999999999999996
     assert select.nominal_size(262, 0.001) == 0
     assert select.nominal_size(262, 1) == 262
+    assert select.percent_size(1000, 0.7) == 7  # 0.7 / 100 * 1000 is 6.999999999999999
+    assert select.percent_size(32_491, 10) == 3249
+    assert select.percent_size(262, 100) == 262
