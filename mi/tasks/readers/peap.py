@@ -67,7 +67,7 @@ def _task(table: Table) -> tuple[str | None, str]:
 
 FORMAT = Format(
     name="peap",
-    title="PEAP CSV, a clean and a counterfactual file",
+    title="PEAP CSV (two files)",
     columns="prompt, length, label and one column a span",
     matches=_matches,
     convert=_convert,

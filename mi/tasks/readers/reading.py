@@ -159,8 +159,9 @@ def _unknown(name: str, seen: str, columns: frozenset[str] = frozenset()) -> MiE
     """What the file shows, and the columns of the likeliest format, or the names of all."""
     shown = seen.strip()[:80]
     near = [form for form in FORMATS if {"clean", "corrupted"} & columns and form is eap_ig.FORMAT]
-    known = [f"{form.title} has {form.columns}" for form in near] or [form.title for form in reversed(FORMATS)]
-    return MiError(f"no known format: it shows {shown!r}", "; ".join(known), place=name)
+    known = ", ".join(form.title for form in reversed(FORMATS))
+    hint = "; ".join(f"{form.title} has {form.columns}" for form in near) or f"`mi data --list` explains these: {known}"
+    return MiError(f"no known format: it shows {shown!r}", hint, place=name)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class _Reader:
         self.form, self.options = form, options
         self.dropped: Counter[str] = Counter()
         self.skipped: list[MiError] = []
-        self.repeated = 0
+        self.copies: Counter[str] = Counter()  # how often an id that we made came again
         self.total = 0
         self.seen: dict[str, tuple[str, bool]] = {}  # id -> where, and whether the file gave it
 
@@ -242,11 +243,8 @@ class _Reader:
             where, was_given = self.seen[name]
             if given or was_given:
                 raise row.error(f"the id {name!r} is already that of {where}", "make the ids different")
-            self.repeated += 1
-            count = 2
-            while f"{name}-{count}" in self.seen:
-                count += 1
-            name = f"{name}-{count}"
+            self.copies[name] += 1
+            name = f"{name}-{self.copies[name] + 1}"
         self.seen[name] = (row.place, given)
         return {**record, "id": name}
 
@@ -274,8 +272,8 @@ class _Reader:
             notes.append(f"{len(self.skipped)} of {self.total} rows skipped; the first: {first.place}: {first.fact}")
         if self.dropped or self.skipped:
             notes.append(f"{kept} of {self.total} rows kept")
-        if self.repeated:
-            notes.append(f"{_rows(self.repeated)} an earlier one; kept, with -2, -3, … after the id")
+        if repeated := sum(self.copies.values()):
+            notes.append(f"{_rows(repeated)} an earlier one; kept, with -2, -3, … after the id")
         if remark := self.form.note(tables[0], self.options):
             notes.append(remark)
         return notes
