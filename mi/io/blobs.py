@@ -23,7 +23,7 @@ from mi.io.tensors import BF16, DTYPES, Array, Packed, layout, pack, unpack
 if TYPE_CHECKING:
     from mi.io.stream import Stream
 
-__all__ = ["BF16", "DTYPES", "Array", "Blob", "Packed", "load", "load_all", "pack"]
+__all__ = ["BF16", "DTYPES", "Array", "Blob", "Packed", "load", "pack"]
 
 _CHUNK = 1 << 20
 
@@ -83,11 +83,6 @@ def load(stream: Stream, name: str) -> dict[str, Array]:
         there = ", ".join(sorted(stream.blobs)) or "none"
         raise MiError(f"this stream has no blob {name}", f"its blobs: {there}", place=stream.origin)
     return arrays(stream.blobs[name])
-
-
-def load_all(stream: Stream) -> dict[str, dict[str, Array]]:
-    """The arrays of every blob of a stream."""
-    return {name: arrays(blob) for name, blob in stream.blobs.items()}
 
 
 def arrays(blob: Blob) -> dict[str, Array]:

@@ -21,6 +21,8 @@ from mi.io import atomic, blobs, canonical, chain, store, writing
 from mi.io.blobs import Blob
 
 _LIBRARIES = (*chain.LIBRARIES, "numpy", "tokenizers", "safetensors")
+# What moves a computation to another device or another order of summing, and shows in no flag.
+_ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 Result = tuple[dict[str, Any], list[dict[str, Any]], dict[str, Blob]]
 
 
@@ -35,7 +37,8 @@ def key(command: str, *parts: Any, inputs: Iterable[str] = ()) -> str:
                 "source": source_digest(),
                 "versions": {name: chain.version(name) for name in _LIBRARIES},
                 "machine": [platform.machine(), platform.system(), platform.python_version()],
-                "threads": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")},
+                "environment": {name: os.environ.get(name) for name in _ENVIRONMENT},
+                "accelerator": os.path.exists("/dev/nvidiactl"),
             }
         )
     )

@@ -1,32 +1,16 @@
-"""Settings: a flag, else the environment, else [tool.mi] of the nearest pyproject.toml, else the default.
+"""The settings of a project: a folder in, the table [tool.mi] of the nearest pyproject.toml out.
 
-In: a name such as "batch-size". Out: its value, and where it came from.
+A flag and the environment go before it, the default comes after; the parser of the command line sees to that.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError
-
-
-def setting(name: str, flag: Any = None, default: Any = None, *, command: str = "") -> Any:
-    """The value of one setting. [tool.mi.COMMAND] goes before [tool.mi]."""
-    if flag is not None:
-        return flag
-    if (value := os.environ.get("MI_" + name.upper().replace("-", "_"))) not in (None, ""):
-        return value
-    table = project()
-    own = table.get(command)
-    for place in (own if isinstance(own, Mapping) else {}, table):
-        for spelling in (name, name.replace("-", "_")):
-            if spelling in place:
-                return place[spelling]
-    return default
 
 
 def project(folder: str | Path | None = None) -> dict[str, Any]:

@@ -76,4 +76,4 @@ def _wait(f: BinaryIO) -> None:
     except (OSError, ValueError):
         return
     if not ready:
-        note(f"no data on standard input yet; waiting ({START})")
+        note(f"nothing on standard input for {IDLE:.0f} s: waiting for the command before this one")

@@ -7,6 +7,7 @@ way: it serialises everything first, so that a head is written only when nothing
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,6 @@ class Stream:
     origin: str  # "stdin", or the path as it was given
     folder: Path | None = None
     sha256: str = ""  # of every byte before the end line
-    file_sha256: str = ""  # of every byte
     lines: Sequence[int] = field(default=(), repr=False)  # the line of each record
 
     @property
@@ -90,6 +90,8 @@ def parse(
     places = [number for number, row in numbered if "blob" not in row]
     schemas.check(whole.head, records, origin, places)
     made_by = chain.pipeline(whole.head)
+    if folder is not None and origin != "stdin" and made_by:
+        made_by += f" -o {shlex.quote(origin)}"
     found: dict[str, Blob] = {}
     for number, row in numbered:
         if "blob" not in row:
@@ -99,7 +101,7 @@ def parse(
         if blob.name in found:
             raise MiError(f"a second blob with the name {blob.name}", place=place)
         found[blob.name] = (memory or {}).get(blob.sha256, blob)
-    return Stream(whole.head, records, found, origin, folder, whole.sha256, whole.file_sha256, places)
+    return Stream(whole.head, records, found, origin, folder, whole.sha256, places)
 
 
 def check_kind(head: dict[str, Any], kinds: Sequence[str], origin: str) -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from mi.errors import MiError, RunError
 from mi.io import canonical
@@ -99,9 +99,6 @@ class Packed:
         for chunk in self.chunks():
             digest.update(chunk)
         return digest.hexdigest()
-
-    def write(self, f: BinaryIO) -> None:
-        f.writelines(self.chunks())
 
     def tobytes(self) -> bytes:
         return b"".join(self.chunks())

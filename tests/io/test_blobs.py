@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -90,7 +89,7 @@ def test_a_missing_blob_names_the_command_that_makes_it_again() -> None:
     for path in ("gone.safetensors", ...):
         error = refused(path=path)
         assert "missing" in error.fact
-        assert error.hint == "make it again: mi attribute --steps 7 --task 'two words'"
+        assert error.hint == "make it again: mi attribute --steps 7 --task 'two words' -o s.jsonl"
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -304,10 +303,3 @@ while True:
         array = blobs.load(stream.read("out.jsonl", ()), "scores")["edge"]
         assert isinstance(array, np.ndarray)
         assert len(set(array.tolist())) == 1
-
-
-def test_loading_everything() -> None:
-    out = io.BytesIO()
-    stream.write(None, {"kind": "cache"}, [], {"a": {"x": np.ones(1)}, "b": {"y": np.ones(2)}}, stdout=out)
-    found = stream.parse(out.getvalue().splitlines(keepends=True), "stdin", ())
-    assert {name: list(keys) for name, keys in blobs.load_all(found).items()} == {"a": ["x"], "b": ["y"]}

@@ -23,3 +23,4 @@ def test_control_characters_of_a_quoted_file_are_spelled_out() -> None:
     assert error.hint == "line\nline"
     assert error.place == "a\\rb\\u202e:1"
     assert MiError("ü 字 →").fact == "ü 字 →"
+    assert MiError("ü 字 →\x07").fact == "ü 字 →\\x07"

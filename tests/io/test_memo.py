@@ -122,7 +122,10 @@ def test_a_key_is_a_digest_that_depends_on_everything(monkeypatch: pytest.Monkey
     keys.append(key())
     monkeypatch.setattr(memo.chain, "version", lambda _: "1.0")
     keys.append(key())
-    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    for variable in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(variable, "77")
+        keys.append(key())
+    monkeypatch.setattr(memo.os.path, "exists", lambda _: True)
     keys.append(key())
     assert len(set(keys)) == len(keys)
     assert same == keys[0]

@@ -1,4 +1,4 @@
-"""Settings: flag, environment, [tool.mi], default, in this order."""
+"""The table [tool.mi] of the nearest pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mi.errors import BAD_INPUT, MiError
-from mi.io.settings import project, setting
+from mi.io.settings import project
 
 TABLE = '[tool.mi]\ndevice = "cpu"\nbatch-size = 4\nquiet = false\n[tool.mi.score]\ndevice = "cuda"\n'
 
@@ -18,32 +18,9 @@ def write(text: str, folder: str = ".") -> None:
     (Path(folder) / "pyproject.toml").write_text(text)
 
 
-def test_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert setting("device", default="auto") == "auto"
+def test_the_table_is_given_as_it_is() -> None:
     write(TABLE)
-    assert setting("device", default="auto") == "cpu"
-    assert setting("device", default="auto", command="score") == "cuda"
-    assert setting("device", default="auto", command="prune") == "cpu"
-    monkeypatch.setenv("MI_DEVICE", "mps")
-    assert setting("device", default="auto", command="score") == "mps"
-    assert setting("device", "cpu", default="auto") == "cpu"
-    monkeypatch.setenv("MI_DEVICE", "")
-    assert setting("device", default="auto") == "cpu"
-
-
-def test_both_spellings_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    write(TABLE)
-    assert setting("batch-size") == 4
-    write("[tool.mi]\nbatch_size = 5\n")
-    assert setting("batch-size") == 5
-    monkeypatch.setenv("MI_BATCH_SIZE", "6")
-    assert setting("batch-size") == "6"
-
-
-def test_a_setting_of_false_or_zero_counts() -> None:
-    write(TABLE)
-    assert setting("quiet", default=True) is False
-    assert setting("top", 0, default=5) == 0
+    assert project() == {"device": "cpu", "batch-size": 4, "quiet": False, "score": {"device": "cuda"}}
 
 
 def test_the_nearest_file_that_names_mi() -> None:
