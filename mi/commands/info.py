@@ -18,6 +18,7 @@ from mi.show.table import Column, Table
 if TYPE_CHECKING:
     from mi.core.model import Model
 
+SIDES = {"in": "input", "out": "output", "pattern": "pattern"}  # of a port, in words
 LIBRARIES = ("torch", "transformers", "nnsight", "tokenizers", "safetensors", "numpy", "typer")
 Rows = list[tuple[str, ...]]
 
@@ -167,8 +168,8 @@ def description(model: Model) -> dict[str, Any]:
         "sites": [
             {
                 "name": site.name,
-                "module": f"{site.port.path}:{'input' if site.port.side == 'in' else 'output'}",
-                "shape": ["batch", "pos", *([axis, size] for axis, size in site.shape)],
+                "module": f"{site.port.path}:{SIDES[site.port.side]}",
+                "shape": ["batch", "pos", *([axis, size] if size else axis for axis, size in site.shape)],
             }
             for site in aliases(adapter)
         ],

@@ -6,12 +6,30 @@ query head its own key and value (``spec A3``: ungrouped receivers), nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
 from mi.errors import MiError
 
 NAME = "mi"
+
+Observer = Callable[[Tensor], object]
+# Who wants to see the pattern of which attention module: it exists nowhere in a fused kernel, and is made on demand.
+_observers: ContextVar[Mapping[nn.Module, Observer]] = ContextVar("observers", default={})
+
+
+@contextmanager
+def observed(observers: Mapping[nn.Module, Observer]) -> Iterator[None]:
+    """Inside the ``with``, each of these attention modules shows its pattern [batch, head, query pos, key pos]."""
+    token = _observers.set(observers)
+    try:
+        yield
+    finally:
+        _observers.reset(token)
 
 
 def attention(
@@ -32,6 +50,8 @@ def attention(
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
+    if (observer := _observers.get().get(module)) is not None:
+        observer(pattern(query, key, attention_mask, query.shape[-1] ** -0.5 if scaling is None else scaling))
     causal = attention_mask is None and query.shape[2] > 1
     mixed = nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=causal
@@ -40,10 +60,7 @@ def attention(
 
 
 def pattern(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """The attention pattern ``[batch, head, query pos, key pos]`` that :func:`attention` mixes values with."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key = key.repeat_interleave(groups, dim=1)
+    """The attention pattern [batch, head, query pos, key pos] that :func:`attention` mixes values with."""
     scores = query @ key.transpose(-1, -2) * scaling
     if mask is None:
         length = query.shape[2]

@@ -129,12 +129,16 @@ class _Job:
             array = value.cpu().numpy()
             kept = self.activations.setdefault(run, {})
             if site.name not in kept:
-                inner = array.shape[1:] if self._wanted.at_read else (self._longest, *array.shape[2:])
-                kept[site.name] = np.zeros((len(self._examples), *inner), dtype=array.dtype)
-            if self._wanted.at_read:
-                kept[site.name][list(rows)] = array
-            else:
-                kept[site.name][list(rows), : array.shape[1]] = array
+                kept[site.name] = np.zeros((len(self._examples), *self._padded(site, array)), dtype=array.dtype)
+            filled = tuple(slice(size) for size in array.shape[1:])
+            kept[site.name][(list(rows), *filled)] = array
+
+    def _padded(self, site: Site, array: np.ndarray) -> list[int]:
+        """The shape that holds this site of the longest example: every axis of positions grows to it."""
+        inner = [size == 0 for _, size in site.shape]  # an axis of key positions has no size of its own
+        grows = inner if self._wanted.at_read else [True, *inner]
+        grows += [False] * (array.ndim - 1 - len(grows))
+        return [self._longest if grow else size for grow, size in zip(grows, array.shape[1:], strict=True)]
 
 
 def _keep(site: Site, seen: dict[Site, Tensor]) -> Edit:

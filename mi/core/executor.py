@@ -8,18 +8,21 @@ replace it. Capturing, ablating, interchanging, interpolating and running a circ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-Side = Literal["in", "out"]
+from mi.core.attention import observed
+
+Side = Literal["in", "out", "pattern"]
 
 
 @dataclass(frozen=True)
 class Port:
-    """The first input or the output of the module at ``path``."""
+    """The first input or the output of the module at ``path``; or the pattern of an attention module, to look at only."""
 
     path: str
     side: Side
@@ -36,6 +39,11 @@ class Edit:
     port: Port
     function: Callable[[Tensor], Tensor | None]
     replaces: bool = False
+
+
+def patterns_seen(module: nn.Module, edits: Sequence[Edit]) -> AbstractContextManager[None]:
+    """A context in which the edits at patterns see them."""
+    return observed({module.get_submodule(e.port.path): e.function for e in edits if e.port.side == "pattern"})
 
 
 @runtime_checkable

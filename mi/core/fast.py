@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mi.core.adapters import Adapter
-from mi.core.executor import Edit, Port
+from mi.core.executor import Edit, Port, patterns_seen
 
 
 def at_read(hidden: Float[Tensor, "batch pos d_model"], read: Int[Tensor, " batch"]) -> Float[Tensor, "batch d_model"]:
@@ -33,7 +33,8 @@ class FastExecutor:
     ) -> Float[Tensor, "batch vocab"]:
         # The unembedding is the largest matrix of a small model: give it the one position that is read.
         only_read = Edit(self._unembed, lambda hidden: at_read(hidden, read))
-        with self._hooked([*edits, only_read]):
+        hooked = [edit for edit in edits if edit.port.side != "pattern"]
+        with self._hooked([*hooked, only_read]), patterns_seen(self._module, edits):
             logits: Tensor = self._module(input_ids=ids, use_cache=False).logits
         return logits
 

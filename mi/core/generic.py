@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core.adapters import Adapter
-from mi.core.executor import Edit, Port
+from mi.core.executor import Edit, Port, patterns_seen
 from mi.core.fast import at_read
 
 
@@ -33,10 +33,11 @@ class GenericExecutor:
 
         unembed = self._adapter.roles.unembed
         only_read = Edit(Port(unembed, "in"), lambda hidden: at_read(hidden, read))
-        ordered = sorted([*edits, only_read], key=lambda edit: self._order[edit.port])
+        traced = [edit for edit in edits if edit.port.side != "pattern"]
+        ordered = sorted([*traced, only_read], key=lambda edit: self._order[edit.port])
         steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
         last = self._wrapper.get(unembed)
-        with self._wrapper.trace({"input_ids": ids}, use_cache=False):
+        with patterns_seen(self._adapter.module, edits), self._wrapper.trace({"input_ids": ids}, use_cache=False):
             for envoy, edit in steps:
                 if edit.port.side == "in":
                     value = edit.function(envoy.input)

@@ -55,6 +55,7 @@ def _of_layer(adapter: Adapter, layer: Layer) -> list[Site]:
         Site(f"{name}.resid_pre", Port(f"{base}.{roles.attention_norm}", "in"), wide, _whole),
         Site(f"{name}.attn.norm", Port(f"{base}.{roles.attention_norm}", "out"), wide, _whole),
         *(_projected(adapter, layer, which) for which in range(3)),
+        _pattern(adapter, layer),
         Site(f"{name}.attn.z", Port(f"{base}.{roles.heads_out}", "in"), heads, _by_head(layer.d_head)),
         Site(f"{name}.attn.out", Port(f"{base}.{roles.heads_out}", "out"), wide, _whole),
         Site(f"{name}.resid_mid", Port(f"{base}.{roles.mlp_norm}", "in"), wide, _whole),
@@ -80,6 +81,14 @@ def _projected(adapter: Adapter, layer: Layer, which: int) -> Site:
 
     port = Port(f"{adapter.roles.blocks}.{layer.index}.{path}", "out")
     return Site(f"blocks.{layer.index}.attn.{'qkv'[which]}", port, (("head", heads), ("d_head", layer.d_head)), view)
+
+
+def _pattern(adapter: Adapter, layer: Layer) -> Site:
+    """Softmax of the scores, [batch, query pos, head, key pos]: seen through the attention function, so it cannot be edited."""
+    attention = adapter.roles.heads_out.rpartition(".")[0]
+    port = Port(f"{adapter.roles.blocks}.{layer.index}.{attention}", "pattern")
+    shape = (("head", layer.n_heads), ("key pos", 0))
+    return Site(f"blocks.{layer.index}.attn.pattern", port, shape, lambda value: value.transpose(1, 2))
 
 
 def resolve(adapter: Adapter, name: str) -> Site:
