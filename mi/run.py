@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import traceback
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -112,7 +111,7 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
         if call is not None:
             call(**arguments)
 
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = annotations(function)
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values()]
     target.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
@@ -124,6 +123,12 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )(target)
     return typer.main.get_command(app)
+
+
+def annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function's annotations, evaluated. (Python 3.10's `get_type_hints` would hide what stands beside a default of
+    None inside an Optional.)"""
+    return inspect.get_annotations(function, eval_str=True)
 
 
 def help_text(function: Callable[..., Any]) -> str:
@@ -145,7 +150,7 @@ def invocation() -> Invocation:
 def canonical_argv(function: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[str]:
     """The words that a result depends on: values that differ from the default, in the order of the signature, wherever
     they came from (flag, environment, settings)."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = annotations(function)
     for name, parameter in inspect.signature(function).parameters.items():
         value = arguments.get(name, parameter.default)
         marks = getattr(hints[name], "__metadata__", ())
