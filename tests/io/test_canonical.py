@@ -173,3 +173,10 @@ def test_an_error_stays_short_whatever_it_is_about() -> None:
 @pytest.mark.parametrize("text", ["0.10000000000000000001", "1E2", "1.0", "18446744073709551615", "-0.0"])
 def test_numbers_in_other_spellings_are_read(text: str) -> None:
     assert canonical.loads(text.encode()) == json.loads(text)
+
+
+def test_canonical_bytes_are_not_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow reader is for other spellings: a stream of 30,000 edges must not wait for it."""
+    monkeypatch.setattr(canonical, "_strict", lambda data, place: pytest.fail(f"slow: {data!r}"))
+    value = {"dst": "a9.h9<q>", "score": 0.0812, "src": "a7.h3", "x": [None, True, "ü\n", 1e-300, 2**64 - 1]}
+    assert canonical.loads(canonical.dumps(value)) == value
