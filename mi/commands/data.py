@@ -5,7 +5,7 @@ Out: an `examples` stream. Tokenizers only; torch is loaded by `filter` alone, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mi import options
@@ -123,6 +123,8 @@ def from_task(
     tokenizer = tokenizer_of(located(model, revision), needed=True)
     splits = {None: ("train", "validation"), "all": task.SPLITS}.get(split, (split or "",))
     records, head = task.make(name, number, seed, counterfactual, tokenizer, splits)
+    if split:
+        head["examples"]["source"]["splits"] = list(splits)
     return head, records, []
 
 
@@ -137,6 +139,7 @@ def from_files(
 ) -> Made:
     """The same, of files. Without -m nothing is known of the model, and only the form of the rows is checked."""
     from mi.show.notes import note
+    from mi.tasks.again import first_of_each_split
     from mi.tasks.readers import read
     from mi.tasks.split import ALL, assign
 
@@ -146,9 +149,11 @@ def from_files(
     chosen, remark = assign(reading.records, split or ALL)
     for text in filter(None, (*reading.notes, remark)):
         note(text)
-    records = first_of_each_split(chosen, number)
-    head = {"task": reading.task, "examples": {"source": reading.source}}
-    return head, records, reading.inputs
+    # What `mi.tasks.again` needs to choose the same records from the file.
+    choices = {"split": split, "limit": number}
+    source = {**reading.source, **{name: value for name, value in choices.items() if value is not None}}
+    head = {"task": reading.task, "examples": {"source": source}}
+    return head, first_of_each_split(chosen, number), reading.inputs
 
 
 def located(model: str | None, revision: str | None) -> Located:
@@ -165,20 +170,6 @@ def tokenizer_of(place: Located | None, needed: bool = False) -> Tokenizer | Non
         return None
     found = any((place.folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
     return tokenizer.load(place.folder, place.id) if found or needed else None
-
-
-def first_of_each_split(records: Iterable[dict[str, Any]], number: int | None) -> list[dict[str, Any]]:
-    """In the order of the file. Records that name no split count as one, unless they would be halved later."""
-    from mi.tasks.split import split_of
-
-    kept: list[dict[str, Any]] = []
-    counts: dict[str, int] = {}
-    for record in records:
-        name = split_of(record)
-        counts[name] = counts.get(name, 0) + 1
-        if number is None or counts[name] <= number:
-            kept.append(record)
-    return kept
 
 
 def write(
