@@ -1,7 +1,7 @@
 """The circuits to run, and what a run of them says: masks out of a stream, records of a report out of metrics.
 
-In: a circuit's records or a vector of scores; then the metric of every circuit on every example. Out: masks without repeats;
-one record per example and size, then the summaries with their intervals.
+In: a circuit's records or a vector of scores; then the metric of every circuit on every example. Out: masks without
+repeats; one record per example and size, then the summaries with their intervals.
 """
 
 from __future__ import annotations
