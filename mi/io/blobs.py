@@ -58,18 +58,18 @@ def from_record(record: Mapping[str, Any], *, place: str, folder: Path | None, m
     try:
         name, sha, size, tensors = record["blob"], record["sha256"], record["bytes"], record["tensors"]
         path = record.get("path")
-        layout = {str(key): (str(dtype), tuple(shape)) for key, (dtype, shape) in tensors.items()}
+        listed = {str(key): (str(dtype), tuple(shape)) for key, (dtype, shape) in tensors.items()}
         fine = (
             isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() and isinstance(sha, str)
             and type(size) is int and size >= 0 and (path is None or isinstance(path, str))
-            and all(type(n) is int and n >= 0 for _, shape in layout.values() for n in shape)
+            and all(type(n) is int and n >= 0 for _, shape in listed.values() for n in shape)
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
         fine = False
     if not fine:
         raise MiError("a blob record that names no blob", "it needs blob, sha256, bytes and tensors", place=place)
     store.check_digest(sha, place)
-    return Blob(name, sha, size, layout, path, folder, place, made_by)
+    return Blob(name, sha, size, listed, path, folder, place, made_by)
 
 
 def of_packed(name: str, packed: Packed) -> Blob:
@@ -153,7 +153,7 @@ def safe_path(blob: Blob) -> Path:
     inside = folder
     for part in path.parts:
         inside = inside / part
-        if inside.is_symlink():
+        if os.path.islink(inside):
             raise MiError(f"the path {str(path)!r} of blob {blob.name} goes through a link", place=blob.place)
     return inside
 

@@ -86,7 +86,7 @@ def test_a_blob_that_is_not_there_lists_those_that_are() -> None:
 
 
 def test_a_missing_blob_names_the_command_that_makes_it_again() -> None:
-    for path in ("gone.safetensors", ...):
+    for path in ("gone.safetensors", "x" * 300, ...):
         error = refused(path=path)
         assert "missing" in error.fact
         assert error.hint == "make it again: mi attribute --steps 7 --task 'two words' -o s.jsonl"
