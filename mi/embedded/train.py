@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
 
+ENOUGH = 100  # batches of sequences, so that some length fills a batch however few steps there are
+
+
 @dataclass(frozen=True)
 class Settings:
     """What makes the shipped weights."""
 
-    steps: int = 6000
-    batch: int = 128
-    sequences: int = 250_000
+    steps: int = 4000
+    first: float = 0.25  # share of the steps that see induction only
+    batch: int = 64
+    sequences: int = 60_000  # of each phase
     learning_rate: float = 2e-3
     warmup: int = 200
     weight_decay: float = 0.1
@@ -42,8 +46,9 @@ class Settings:
     layers: int = 4
     heads: int = 4
     width: int = 96
+    initial_spread: float = 0.05  # standard deviation of the first weights
     seed: int = 0
-    threads: int = 2
+    threads: int = 1  # a sum's order, and so the weights, would depend on more
 
 
 def new_model(settings: Settings, vocab_size: int, bos_id: int) -> GPT2LMHeadModel:
@@ -60,6 +65,7 @@ def new_model(settings: Settings, vocab_size: int, bos_id: int) -> GPT2LMHeadMod
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        initializer_range=settings.initial_spread,
         bos_token_id=bos_id,
         eos_token_id=bos_id,
     )
@@ -84,9 +90,6 @@ def train(settings: Settings, tokenizer: tokenizers.Tokenizer) -> GPT2LMHeadMode
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(settings.threads)
     started = time.monotonic()
-    data = corpus.build(tokenizer, settings.seed, min(settings.sequences, settings.steps * settings.batch))
-    ids, weights, lengths = map(torch.from_numpy, (data.ids, data.weights, data.lengths))
-    _say(f"{len(ids)} sequences in {time.monotonic() - started:.0f} s")
     assert tokenizer.bos_id is not None
     model = new_model(settings, tokenizer.vocab_size, tokenizer.bos_id).train()
     decayed = [p for p in model.parameters() if p.dim() >= 2]
@@ -94,10 +97,7 @@ def train(settings: Settings, tokenizer: tokenizers.Tokenizer) -> GPT2LMHeadMode
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
-    order = torch.Generator().manual_seed(settings.seed)
-    for step, rows in zip(range(settings.steps), batches(lengths, settings.batch, order)):
-        length = int(lengths[rows[0]])
-        batch, weight = ids[rows, :length], weights[rows, :length]
+    for step, (batch, weight) in enumerate(curriculum(settings, tokenizer)):
         logits = model(batch, use_cache=False).logits
         loss = loss_of(logits, batch, weight, settings.label_smoothing)
         optimizer.zero_grad()
@@ -108,6 +108,21 @@ def train(settings: Settings, tokenizer: tokenizers.Tokenizer) -> GPT2LMHeadMode
         if (step + 1) % 200 == 0 or step + 1 == settings.steps:
             _say(f"step {step + 1}/{settings.steps}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s")
     return model.eval()
+
+
+def curriculum(settings: Settings, tokenizer: tokenizers.Tokenizer) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Every step's ids and loss weights: induction alone first, then all tasks and filler."""
+    import torch
+
+    order = torch.Generator().manual_seed(settings.seed)
+    first = round(settings.steps * settings.first)
+    for phase, (mixture, steps) in enumerate(((corpus.FIRST, first), (corpus.MIXTURE, settings.steps - first))):
+        n = min(settings.sequences, max(steps, ENOUGH) * settings.batch)
+        data = corpus.build(tokenizer, 2 * settings.seed + phase, n, mixture)
+        ids, weights, lengths = map(torch.from_numpy, (data.ids, data.weights, data.lengths))
+        for _, rows in zip(range(steps), batches(lengths, settings.batch, order), strict=False):
+            length = int(lengths[rows[0]])
+            yield ids[rows, :length], weights[rows, :length]
 
 
 def batches(lengths: torch.Tensor, size: int, order: torch.Generator) -> Iterator[torch.Tensor]:
