@@ -76,6 +76,6 @@ class _Stdin:
 def mi(capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Run commands in an empty folder."""
     folder = tmp_path / "here"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     return Session(capfdbinary)
