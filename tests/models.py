@@ -58,6 +58,15 @@ def gpt2(shape: Shape) -> PreTrainedModel:
     return GPT2LMHeadModel(config)
 
 
+def gpt2_scaled(shape: Shape) -> PreTrainedModel:
+    """The options of GPT-2 that change what attention computes, another activation, an untied unembedding."""
+    config = gpt2(shape).config
+    config.scale_attn_by_inverse_layer_idx = True
+    config.activation_function = "silu"
+    config.tie_word_embeddings = False
+    return GPT2LMHeadModel(config)
+
+
 def _rotary_options(shape: Shape) -> dict[str, object]:
     return {
         "hidden_size": shape.d_model,
@@ -115,6 +124,7 @@ def neox(shape: Shape) -> PreTrainedModel:
 
 BUILDERS: dict[str, Callable[[Shape], PreTrainedModel]] = {
     "gpt2": gpt2,
+    "gpt2-scaled": gpt2_scaled,
     "llama": llama,
     "llama-wide-heads": llama_wide_heads,
     "mistral": mistral,

@@ -15,6 +15,7 @@ from tests.oracle.weights import Weights, read_module
 # name: family as in tests.models, shape
 ADAPTED = {
     "gpt2": ("gpt2", Shape()),
+    "gpt2-scaled": ("gpt2-scaled", Shape(n_layers=3, n_heads=2)),
     "llama": ("llama", Shape()),
     "llama-wide-heads": ("llama-wide-heads", Shape(n_layers=1, n_kv_heads=4)),
     "mistral": ("mistral", Shape(n_heads=6, n_kv_heads=2)),

@@ -74,3 +74,11 @@ def test_one_call_runs_circuits_as_many_calls_do(seed: int) -> None:
     alone = np.concatenate([run_circuits(case.model, case.encoded, mask[None]).value for mask in masks])
     np.testing.assert_array_equal(together, backwards)
     np.testing.assert_array_equal(together, alone)
+
+
+def test_no_circuit_still_gives_the_ends() -> None:
+    case = random_case("gpt2", 0)
+    found = run_circuits(case.model, case.encoded, np.zeros((0, case.model.graph.n_edges), dtype=bool))
+    assert found.value.shape == (0, len(case.examples))
+    clean, corrupted = circuits.clean_and_corrupted(case.weights, case.examples, "logit-diff")
+    np.testing.assert_allclose([found.clean, found.corrupted], [clean, corrupted], rtol=0, atol=SAME)

@@ -14,7 +14,7 @@ from mi.core.model import Model, wrap
 from mi.errors import MiError
 from tests.core.cases import random_case
 from tests.examples import encoded, random_examples
-from tests.models import random_model
+from tests.models import LENGTH, random_model
 
 USAGE, BAD_INPUT, FAILED = 2, 3, 4
 
@@ -60,6 +60,21 @@ def test_no_examples() -> None:
         attribute(case.model, [])
     with pytest.raises(MiError, match="no examples"):
         run_circuits(case.model, [], masks)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_prompts_longer_than_the_model_can_place(family: str) -> None:
+    """Learned positions end somewhere; rotary ones may be trained no further, but have no end."""
+    model = wrap(random_model(family, 0))
+    examples = encoded(random_examples(np.random.default_rng(0), 2, 29, (LENGTH + 1,)))
+    masks = np.ones((1, model.graph.n_edges), dtype=bool)
+    if family == "llama":
+        assert np.isfinite(attribute(model, examples, steps=1).edge).all()
+        return
+    for call in (lambda: attribute(model, examples), lambda: run_circuits(model, examples, masks)):
+        with pytest.raises(MiError, match=f"{LENGTH + 1}.*{LENGTH}") as caught:
+            call()
+        assert caught.value.code == BAD_INPUT
 
 
 def broken(value: float, where: str) -> Model:
