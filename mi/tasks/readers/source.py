@@ -87,8 +87,11 @@ def is_parquet(path: str) -> bool:
     """By content: four magic bytes in front."""
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    except OSError:
+        return False  # `load` says why
 
 
 def _neighbour(path: str) -> str:
