@@ -22,8 +22,8 @@ from mi.tasks.vocabulary import fixed_text
 
 BOS, UNK = "<|endoftext|>", "<unk>"
 PUNCTUATION = (".", ",", "'t")
-# In the word lists for other tokenizers' sake, but more than one token in GPT-2.
-NOT_IN_GPT2 = ("Timmy",)
+# Of each gender, from the front of the word lists. Each name has to be met often enough to be learnt.
+NAMES = 32
 SPACE = "▁"
 
 
@@ -31,9 +31,10 @@ def vocabulary() -> list[str]:
     """Every entry, in an order that only these lists decide."""
     sentences = [fixed_text(t) for t in (*ioi.TEMPLATES, *greater_than.TEMPLATES, *pronoun.TEMPLATES, *filler.TEMPLATES)]
     text = " ".join(sentences).replace(",", " ").replace(".", " ").replace("'t", " ")
-    lists = (words.NAMES, words.PLACES, words.OBJECTS, words.ADJECTIVES, words.EVENTS, words.COMMON, words.CENTURIES)
+    names = words.FEMALE_NAMES[:NAMES] + words.MALE_NAMES[:NAMES]
+    lists = (names, words.PLACES, words.OBJECTS, words.ADJECTIVES, words.EVENTS, words.COMMON, words.CENTURIES)
     plain = [*("he", "she"), *text.split(), *(word for words_ in lists for word in words_)]
-    entries = [SPACE + word for word in dict.fromkeys(plain) if word not in NOT_IN_GPT2]
+    entries = [SPACE + word for word in dict.fromkeys(plain)]
     return [BOS, UNK, *PUNCTUATION, *words.YEARS, *entries]
 
 

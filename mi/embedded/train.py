@@ -151,6 +151,7 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
         model.save_pretrained(temporary)
         (Path(temporary) / "generation_config.json").unlink(missing_ok=True)
         for file in sorted(Path(temporary).iterdir()):
+            file.chmod(0o644)  # safetensors makes its file for the owner alone
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
             file.replace(folder / file.name)
