@@ -196,3 +196,39 @@ def test_an_error_inside_reaches_the_caller_as_it_is() -> None:
     with pytest.raises(RunError, match="mine"):
         fail("out", RunError("mine"))
     assert names() == []
+
+
+def test_a_reader_that_goes_away_is_a_broken_pipe_and_no_failure() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        put(f"/dev/fd/{writer}", b"x")
+    os.close(writer)
+
+
+def test_no_descriptor_is_left_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        put("out", b"x")
+        with pytest.raises(KeyError):
+            fail("out", KeyError())
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_data_is_on_the_disk_before_it_has_its_name_and_then_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut the name must not lead to an empty file."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        done.append(f"sync {'folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size}")
+        sync(handle)
+
+    def rename(old: str, new: str) -> None:
+        done.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    put("out", b"12345")
+    assert done == ["sync 5", "rename", "sync folder"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mi.errors import BAD_INPUT, FAILED, USAGE, MiError, RunError, UsageError
+from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, FOUND, INTERRUPTED, OK, USAGE, MiError, RunError, UsageError
 
 
 def test_an_error_says_place_fact_and_next_step() -> None:
@@ -15,6 +15,7 @@ def test_an_error_says_place_fact_and_next_step() -> None:
 def test_each_class_has_its_exit_code() -> None:
     assert [MiError("x").code, UsageError("x").code, RunError("x").code] == [BAD_INPUT, USAGE, FAILED] == [3, 2, 4]
     assert MiError("x", code=130).code == 130
+    assert [OK, FOUND, INTERRUPTED, BROKEN_PIPE] == [0, 1, 130, 141]
 
 
 def test_control_characters_of_a_quoted_file_are_spelled_out() -> None:
