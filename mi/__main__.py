@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, str]] = {
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2
+FAILED = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return BROKEN_PIPE
+    except OSError as error:
+        print(f"mi: cannot write: {error.strerror}", file=sys.stderr)
+        return FAILED
 
 
 def _dispatch(args: list[str]) -> int:
@@ -111,9 +115,9 @@ def entry() -> None:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:  # mi/run.py has said it, or nobody reads: the interpreter must not say it again
+    except OSError:  # it has been said, or nobody reads: the interpreter must not say it again
         _silence(sys.stdout.fileno())
-        code = code or BROKEN_PIPE
+        code = code or FAILED
     sys.exit(code)
 
 

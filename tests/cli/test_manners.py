@@ -33,6 +33,12 @@ def mi(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*MI, *words], text=True, check=False, timeout=60, **options)
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users have it: what is written to a full disk fails when the buffer is flushed, perhaps at the very end."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 def sh(line: str) -> subprocess.CompletedProcess[str]:
     """A line of bash in which `mi` is this checkout's."""
     prelude = f'mi() {{ "{sys.executable}" -m mi "$@"; }}; set -o pipefail; '
@@ -116,7 +122,8 @@ def test_tee_and_xargs() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize(
-    "words", ["prune scores.jsonl", "view scores.jsonl", "schema circuit", "log scores.jsonl", "verify scores.jsonl"]
+    "words",
+    ["prune scores.jsonl", "view scores.jsonl", "schema circuit", "log scores.jsonl", "verify scores.jsonl", "--help"],
 )
 def test_a_full_disk_behind_stdout_is_a_failure(words: str) -> None:
     streams.write_scores("scores.jsonl")
