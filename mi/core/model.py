@@ -26,6 +26,7 @@ from mi.core.generic import GenericExecutor
 from mi.core.layout import Layout, layout
 from mi.core.memory import is_out_of_memory
 from mi.errors import MiError, UsageError
+from mi.io.digests import weights_digest
 from mi.io.models import Located, locate
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as tokenizer_of
@@ -105,7 +106,8 @@ def load_located(
     module = _read(located, number, trust_remote_code, allow_pickle)
     tokenizer = load_tokenizer(located)
     model = wrap(module.to(on), tokenizer, located.id)
-    return replace(model, identity={**model.identity, "revision": located.revision})
+    known = {"revision": located.revision, "weights": weights_digest(located.folder)}
+    return replace(model, identity={**model.identity, **known})
 
 
 def load_tokenizer(located: Located) -> Tokenizer | None:
