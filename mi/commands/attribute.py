@@ -19,16 +19,19 @@ SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
 def attribute(
     file: options.Input = None,
     method: Annotated[
-        Literal["eap", "eap-ig"], Option("--method", help="Gradient at the clean run, or averaged from corrupted to clean.")
+        Literal["eap", "eap-ig"],
+        Option("--method", help="Gradient at the clean run, or averaged from corrupted to clean."),
     ] = "eap-ig",
     steps: Annotated[int, Option("--steps", metavar="N", min=1, help="Steps of eap-ig.")] = 5,
     rule: Annotated[
-        Literal["left", "midpoint", "trapezoid"], Option("--rule", help="Where eap-ig takes its steps; left is the reference's.")
+        Literal["left", "midpoint", "trapezoid"],
+        Option("--rule", help="Where eap-ig takes its steps; left is the reference's."),
     ] = "left",
     ablation: options.Ablation = "counterfactual",
     metric: options.Metric = None,
     compat: Annotated[
-        Literal["mib"] | None, Option("--compat", show_default=False, help="Divide by the batch size once more, as the MIB code does.")
+        Literal["mib"] | None,
+        Option("--compat", show_default=False, help="Divide by the batch size once more, as the MIB code does."),
     ] = None,
     split: options.Split = None,
     limit: options.Limit = None,

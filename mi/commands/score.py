@@ -111,7 +111,14 @@ def score(
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
         parts = {key: examples.head[key] for key in ("examples",)}
         return work.Result(
-            head={**kept, **parts, "kind": "report", "model": {"bos": begin}, "graph": ready.graph.head(), "scoring": said},
+            head={
+                **kept,
+                **parts,
+                "kind": "report",
+                "model": {"bos": begin},
+                "graph": ready.graph.head(),
+                "scoring": said,
+            },
             records=report(circuits, got.value, got.clean, got.corrupted, [e.id for e in encoded]),
         )
 
@@ -141,4 +148,8 @@ def _overlap(head: Mapping[str, Any], examples: Mapping[str, Any], split: str) -
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the numbers must know."""
     overlap = head["scoring"].get("overlap")
-    return [f"scored on examples that chose the circuit: {overlap}; expect it to look better than it is"] if overlap else []
+    return (
+        [f"scored on examples that chose the circuit: {overlap}; expect it to look better than it is"]
+        if overlap
+        else []
+    )
