@@ -90,6 +90,15 @@ def test_what_is_damaged_or_gone_is_a_miss_and_heals(damage: bytes | None) -> No
         assert piped(*remembered()) == piped(HEAD, RECORDS, TENSORS)
 
 
+def test_a_hit_makes_its_entry_young() -> None:
+    remembered()
+    everything = [path for path in store.where().rglob("*") if path.is_file() and path.name != ".gitignore"]
+    for path in everything:
+        os.utime(path, (1e9, 1e9))
+    assert memo.lookup(KEY) is not None
+    assert all(path.stat().st_mtime > 1.1e9 for path in everything)
+
+
 def test_a_store_that_cannot_be_written_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_bytes(b"")
     monkeypatch.setenv("MI_STORE", "file/store")
