@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 
+WIDEST = 48  # characters that a column keeps on a narrow terminal, where others are cut
+
+
 @dataclass(frozen=True)
 class Column:
     name: str
@@ -64,14 +67,14 @@ def _pretty(table: Table) -> str:
 
     console = Console(width=shutil.get_terminal_size((100, 24)).columns, force_terminal=True, highlight=False)
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", title_justify="left")
-    for column in table.columns:
+    for index, column in enumerate(table.columns):
+        longest = max(len(cell) for cell in (column.name, *(row[index] for row in table.rows)))
         grid.add_column(
             column.name,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            ratio=1 if column.wide else None,
-            min_width=None if column.wide else min(len(column.name), 12),
+            min_width=None if column.wide else min(longest, WIDEST),
         )
     for row in table.rows:
         grid.add_row(*(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)))

@@ -1,0 +1,156 @@
+"""Numbers, tables and progress, for eyes."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from mi.show import numbers, progress, table
+from mi.show.notes import Voice, voice
+from mi.show.table import Column, Table
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (12, "12"),
+        (32491, "32,491"),
+        (0.123456, "0.1235"),
+        (-2.0, "-2"),
+        (1e-9, "1e-09"),
+        (123456.7, "1.235e+05"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert numbers.number(value) == text
+
+
+def test_amounts() -> None:
+    assert [numbers.size(n) for n in (0, 999, 1000, 2_500_000, 10**10, 3 * 10**15)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "2.5 MB",
+        "10 GB",
+        "3e+03 TB",
+    ]
+    assert [numbers.percent(p) for p in (None, 0.001, 0.1, 1.0)] == ["", "0.1 %", "10 %", "100 %"]
+    assert numbers.interval(0.5, 0.25) == "0.5 to 0.25"
+    assert numbers.interval(None, 1) == ""
+
+
+def test_bars_are_as_long_as_their_value() -> None:
+    assert numbers.bar(0, 8, cells=8) == ""
+    assert numbers.bar(8, 8, cells=8) == "█" * 8
+    assert numbers.bar(-8, 8, cells=8) == "█" * 8
+    assert numbers.bar(3.5, 8, cells=8) == "███▌"
+    assert numbers.bar(100, 8, cells=8) == "█" * 8
+    assert numbers.bar(1, 0) == ""
+
+
+TABLE = Table(
+    (Column("name"), Column("score", right=True), Column("")),
+    [("a", "1.5", "x"), ("bcdef", "-12", "")],
+    "Title",
+    ["note"],
+)
+
+
+def test_a_plain_table_is_aligned_and_has_no_trailing_blanks() -> None:
+    assert table.plain(TABLE) == "Title\nname   score\na        1.5  x\nbcdef    -12\nnote\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_the_same_cells_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = Terminal()
+    table.write([TABLE], out)
+    shown = out.getvalue()
+    assert "\x1b[" in shown
+    for cell in ("Title", "name", "score", "bcdef", "-12", "note"):
+        assert cell in shown
+
+
+def test_a_narrow_terminal_cuts_wide_columns_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = Terminal()
+    wide = Table((Column("text", wide=True), Column("score", right=True)), [("word " * 30, "0.123456789")])
+    table.write([wide], out)
+    assert "0.123456789" in out.getvalue()
+    assert "…" in out.getvalue()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", made)
+    return made
+
+
+def work(clock: Clock, steps: int, seconds: float) -> None:
+    token = voice.set(Voice("score"))
+    try:
+        with progress.progress(steps, "score") as bar:
+            for _ in range(steps):
+                clock.now += seconds
+                bar.advance()
+    finally:
+        voice.reset(token)
+
+
+def test_without_a_terminal_a_line_every_half_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    work(clock, 100, 1.0)
+    lines = err.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "mi score: score 30/100, 0:30 gone, 1:10 left"
+    work(clock, 100, 0.1)
+    assert err.getvalue().splitlines() == lines, "quick work says nothing"
+
+
+def test_on_a_terminal_a_bar_that_leaves_a_clean_line(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    work(clock, 4, 1.0)
+    shown = err.getvalue()
+    assert "[######..................] 1/4" in shown
+    assert "\n" not in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_quiet_work_is_quiet(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    token = voice.set(Voice("score", quiet=True))
+    try:
+        with progress.progress(None, "score") as bar:
+            clock.now += 100
+            bar.advance()
+    finally:
+        voice.reset(token)
+    assert err.getvalue() == ""
+
+
+def test_work_without_a_known_end(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    with progress.progress(None, "reading") as bar:
+        clock.now += 3700
+        bar.advance(5)
+    assert err.getvalue() == "mi: reading 5 in 1:01:40\n"
