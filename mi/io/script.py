@@ -54,9 +54,9 @@ class _File:
     def default(self) -> str:
         if self.name == "-":
             return f'{self.variable}="${{{self.variable}:?give the file that was read from standard input}}"'
-        # Inside "${X:-...}" quotes, dollars, backticks, backslashes and braces keep a meaning: take it away.
-        safe = re.sub(r'([\\"$`}])', r"\\\1", self.name)
-        return f'{self.variable}="${{{self.variable}:-{safe}}}"'
+        # An assignment splits no words, so the default may stand in quotes of its own: inside double quotes an
+        # apostrophe in it would open a string.
+        return f"{self.variable}=${{{self.variable}:-{shlex.quote(self.name)}}}"
 
     def check(self) -> str:
         if self.files:

@@ -22,7 +22,7 @@ cat "$MI_LOG.$$"
 rm "$MI_LOG.$$"
 [ "$1" != "$MI_FAIL" ]
 """
-ODD = "da\"ta/$HOME `x` 'q' \\ }*.csv"
+ODD = "da\"ta/$HOME `x` 'q' it's \\ }*.csv"
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_the_script_says_what_it_makes_and_from_what() -> None:
     assert text.startswith("#!/usr/bin/env bash\n# Makes the circuit of task ioi again.")
     assert "set -euo pipefail\n" in text
     assert f"torch {chain.version('torch')}" in text
-    assert 'FROM="${FROM:-data/ioi.csv}"' in text
+    assert "FROM=${FROM:-data/ioi.csv}\n" in text
     assert str(Path.cwd()) not in text
 
 
