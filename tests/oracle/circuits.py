@@ -41,21 +41,30 @@ def clean_and_corrupted(weights: Weights, examples: Sequence[Example], metric: s
     return clean, corrupted
 
 
-def exact(weights: Weights, examples: Sequence[Example], metric: str, ablation: str) -> np.ndarray:
-    """[source, receiver, example]: the rise of the loss when this one edge carries the replacement."""
+def exact(
+    weights: Weights,
+    examples: Sequence[Example],
+    metric: str,
+    ablation: str,
+    cells: Sequence[tuple[int, int]] | None = None,
+) -> np.ndarray:
+    """[source, receiver, example]: the rise of the loss when this one edge carries the replacement.
+
+    For every edge, or for those in cells; 0 elsewhere.
+    """
     full = np.ones((n_sources(weights), n_receivers(weights)), dtype=bool)
-    cells = edge_cells(weights)
+    chosen = edge_cells(weights) if cells is None else cells
 
     def without_each() -> Iterable[np.ndarray]:
         yield full
-        for cell in cells:
+        for cell in chosen:
             keep = full.copy()
             keep[cell] = False
             yield keep
 
     whole, *rest = circuits(weights, examples, without_each(), metric, ablation)
     scores = np.zeros((*full.shape, len(examples)))
-    for cell, value in zip(cells, rest, strict=True):
+    for cell, value in zip(chosen, rest, strict=True):
         scores[cell] = whole - value
     return scores
 
