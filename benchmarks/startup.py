@@ -3,7 +3,7 @@
     python -m benchmarks.startup            the figures of this installation
     python -m benchmarks.startup --modules  and what takes the time in each
 
-The aims: `mi --help` at most 4, a light command at most 15. Each figure is the median of paired ratios, measured in turns
+The aims: `mi --help` at most 4, a light command at most 15. Each figure is the median of ratios, measured in turns
 with `python -c pass`, so that a busy machine does not favour one side.
 """
 

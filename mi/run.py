@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError
+from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError, UsageError
 from mi.io import source
 from mi.options import UNRECORDED
 from mi.show.notes import Voice, note, say, voice
@@ -69,12 +69,21 @@ def execute(command: str, argv: Sequence[str]) -> int:
     voice_token = voice.set(Voice(call.command, bool(call.arguments.get("quiet"))))
     call_token = _current.set(call)
     try:
+        _check_output(call.arguments.get("output"))
         code = call.function(**call.arguments)
         return OK if code is None else int(code)
     finally:
         _current.reset(call_token)
         if sys.exc_info()[0] is None:  # an error is reported in the name of the command that raised it
             voice.reset(voice_token)
+
+
+def _check_output(output: str | None) -> None:
+    """A result that could not be written is known before the work, not after it."""
+    if output is not None:
+        from mi.io.writing import check_output
+
+        check_output(output)
 
 
 def parse(command: str, argv: Sequence[str]) -> Call | int:
@@ -92,7 +101,19 @@ def parse(command: str, argv: Sequence[str]) -> Call | int:
         if not hasattr(error, "format_message"):  # every error of the parser has it, in all versions of typer
             raise
         raise _usage_error(command, error) from error
-    return calls[0] if calls else int(outcome or OK)
+    if not calls:
+        return int(outcome or OK)
+    _refuse_empty(calls[0])
+    return calls[0]
+
+
+def _refuse_empty(call: Call) -> None:
+    """`-m "$MODEL"` with nothing in the variable must not quietly mean the default."""
+    hints = annotations(call.function)
+    for name, value in call.arguments.items():
+        if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+            word = _flag(name, getattr(hints[name], "__metadata__", ())) or name.upper()
+            raise UsageError(f"{word} is empty", "give it a value, or leave it away")
 
 
 def find(command: str, argv: Sequence[str]) -> tuple[str, Callable[..., Any], Sequence[str]]:

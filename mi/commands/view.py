@@ -12,7 +12,7 @@ from mi.io import atomic, canonical, stream
 from mi.options import UNRECORDED, Argument, Option, Output, Quiet
 from mi.show.head import head_table
 from mi.show.output import rows_that_fit, shown, wants_table
-from mi.show.records import tables
+from mi.show.records import Wanted, tables
 from mi.show.table import Table, plain, write
 
 EDGES = ("scores", "circuit")  # kinds whose records are edges with a score
@@ -69,7 +69,7 @@ def view(
     rows = top or None if top is not None else rows_that_fit() if wants_table(output, json) else None
     if names and found.kind not in EDGES:
         raise UsageError(f"a {found.kind} stream holds no edges to choose by name", "leave the names away")
-    _tables(tables(shown(found.head, found.records, found.blobs), rows, names), output)
+    _tables(tables(shown(found.head, found.records, found.blobs), Wanted(rows, names, top is not None)), output)
 
 
 def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:

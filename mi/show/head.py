@@ -24,7 +24,7 @@ def one_line(head: Mapping[str, Any]) -> str:
     if name := head.get("task", {}).get("name"):
         words += ["of", str(name)]
     if model := head.get("model", {}).get("id"):
-        words += ["in", str(model)]
+        words += ["in", str(model).rpartition("../")[2]]  # a folder elsewhere: its way is of no interest
     return " ".join(words)
 
 

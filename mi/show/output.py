@@ -12,7 +12,7 @@ from typing import Any
 
 from mi.io import blobs, channel, stream
 from mi.io.blobs import Array, Blob
-from mi.show.records import Shown, tables
+from mi.show.records import Shown, Wanted, tables
 from mi.show.table import Table, write
 
 Tensors = Mapping[str, Mapping[str, Array] | Blob]
@@ -38,7 +38,7 @@ def emit(
     if not wants_table(output, json):
         stream.write(output, head, records, tensors)
         return
-    write(list(own) or tables(shown(head, list(records), tensors or {}), rows_that_fit()))
+    write(list(own) or tables(shown(head, list(records), tensors or {}), Wanted(rows_that_fit())))
 
 
 def shown(head: Mapping[str, Any], records: list[Any], tensors: Tensors) -> Shown:

@@ -27,12 +27,25 @@ class Shown:
     blobs: Sequence[str] = field(default_factory=tuple)
 
 
-def tables(stream: Shown, top: int | None = None, patterns: Sequence[str] = ()) -> list[Table]:
-    """The tables of a stream: at most `top` rows (None: all), only the edges that a pattern means."""
-    return KINDS.get(stream.head.get("kind", ""), _other)(stream, top, patterns)
+@dataclass(frozen=True)
+class Wanted:
+    """How much of it: at most `top` rows (None: all), only the edges that a pattern means. `asked`: somebody typed the
+    number, so that what is left out otherwise is shown too."""
+
+    top: int | None = None
+    patterns: Sequence[str] = ()
+    asked: bool = False
 
 
-def _examples(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+ALL = Wanted()
+
+
+def tables(stream: Shown, wanted: Wanted = ALL) -> list[Table]:
+    """The tables of a stream."""
+    return KINDS.get(stream.head.get("kind", ""), _other)(stream, wanted)
+
+
+def _examples(stream: Shown, wanted: Wanted) -> list[Table]:
     rows = [
         (
             str(record.get("split", "")),
@@ -41,7 +54,7 @@ def _examples(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[T
             _texts(record.get("answers")),
             _texts(record.get("foils")),
         )
-        for record in stream.records[:top]
+        for record in stream.records[: wanted.top]
     ]
     columns = (
         Column("split"),
@@ -53,7 +66,7 @@ def _examples(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[T
     return [Table(columns, rows, _title(stream), _more(len(rows), len(stream.records), "examples"))]
 
 
-def _cache(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+def _cache(stream: Shown, wanted: Wanted) -> list[Table]:
     metric = stream.head.get("task", {}).get("metric", "metric")
     baselines = [record["baseline"] for record in stream.records if "baseline" in record]
     rows = [
@@ -63,7 +76,7 @@ def _cache(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
             _texts(record.get("answers")),
             *(number(record.get("baseline", {}).get(run)) for run in ("clean", "corrupted")),
         )
-        for record in stream.records[:top]
+        for record in stream.records[: wanted.top]
     ]
     columns = (
         Column("split"),
@@ -79,12 +92,12 @@ def _cache(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
     return [Table(columns, rows, _title(stream), notes)]
 
 
-def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+def _edges(stream: Shown, wanted: Wanted) -> list[Table]:
     from mi.show.edges import edges_of  # numpy, which a table of text does not need
 
     edges = edges_of(stream.head, stream.records, stream.tensors if "scores" in stream.blobs else None)
-    chosen = edges.chosen(patterns)
-    shown = chosen if top is None else chosen[:top]
+    chosen = edges.chosen(wanted.patterns)
+    shown = chosen[: wanted.top]
     largest = max((abs(float(edges.score[i])) for i in chosen[:1]), default=0.0)
     spread = edges.standard_error
     columns = [Column("edge"), Column("score", right=True)]
@@ -99,18 +112,18 @@ def _edges(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Tabl
     return [Table(columns, rows, _title(stream), _more(len(rows), len(chosen), "edges"))]
 
 
-def _report(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
-    return report_tables(_title(stream), stream.head, stream.records, top)
+def _report(stream: Shown, wanted: Wanted) -> list[Table]:
+    return report_tables(_title(stream), stream.head, stream.records, wanted.top if wanted.asked else 0)
 
 
-def _other(stream: Shown, top: int | None, patterns: Sequence[str]) -> list[Table]:
+def _other(stream: Shown, wanted: Wanted) -> list[Table]:
     """A kind that this file does not know: its records, field by field."""
     names = list(dict.fromkeys(name for record in stream.records for name in record))
-    rows = [tuple(_text(record.get(name)) for name in names) for record in stream.records[:top]]
+    rows = [tuple(_text(record.get(name)) for name in names) for record in stream.records[: wanted.top]]
     return [Table([Column(n) for n in names], rows, _title(stream), _more(len(rows), len(stream.records), "records"))]
 
 
-KINDS: dict[str, Callable[[Shown, int | None, Sequence[str]], list[Table]]] = {
+KINDS: dict[str, Callable[[Shown, Wanted], list[Table]]] = {
     "examples": _examples,
     "cache": _cache,
     "scores": _edges,

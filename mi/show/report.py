@@ -18,7 +18,7 @@ def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record]
     curve = [s for s in summaries if "nominal" in s]
     if curve:
         shown.append(_curve(curve))
-    if top is not None and examples:
+    if top != 0 and examples:
         shown.append(_examples(examples, top))
     return shown
 
@@ -67,7 +67,7 @@ def _curve(records: Sequence[Record]) -> Table:
     return Table(columns, rows)
 
 
-def _examples(records: Sequence[Record], top: int) -> Table:
+def _examples(records: Sequence[Record], top: int | None) -> Table:
     names = ("id", "mode", "size", "value", "clean", "corrupted")
     rows = [tuple(_cell(record.get(name)) for name in names) for record in records[:top]]
     columns = [Column(name, right=name not in ("id", "mode")) for name in names]

@@ -9,10 +9,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Literal, TextIO
 
-
-WIDEST = 48  # characters that a column keeps on a narrow terminal, where others are cut
+GAP = 3  # blanks between two columns on a terminal
+LEAST = 8  # characters that even a cut column keeps
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,12 @@ def _pretty(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console = Console(width=shutil.get_terminal_size((100, 24)).columns, force_terminal=True, highlight=False)
-    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", title_justify="left")
-    for index, column in enumerate(table.columns):
-        longest = max(len(cell) for cell in (column.name, *(row[index] for row in table.rows)))
-        grid.add_column(
-            column.name,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.wide else min(longest, WIDEST),
-        )
+    width = shutil.get_terminal_size((100, 24)).columns
+    console = Console(width=max(width, 20), force_terminal=True, highlight=False)
+    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for column, room in zip(table.columns, _rooms(table, width), strict=True):
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        grid.add_column(column.name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
     for row in table.rows:
         grid.add_row(*(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)))
     with console.capture() as capture:
@@ -86,6 +81,20 @@ def _pretty(table: Table) -> str:
         for line in table.notes:
             console.print(Text(line, style="dim"))
     return capture.get()
+
+
+def _rooms(table: Table, width: int) -> list[int]:
+    """How wide each column is: what it needs, except that wide ones share what the others leave, the small first."""
+    rooms = [
+        max(len(cell) for cell in (column.name, *(row[i] for row in table.rows)))
+        for i, column in enumerate(table.columns)
+    ]
+    wide = [i for i, column in enumerate(table.columns) if column.wide]
+    left = width - GAP * (len(rooms) - 1) - sum(room for i, room in enumerate(rooms) if i not in wide)
+    for done, i in enumerate(sorted(wide, key=lambda i: rooms[i])):
+        rooms[i] = max(LEAST, min(rooms[i], left // (len(wide) - done)))
+        left -= rooms[i]
+    return rooms
 
 
 def _cell(cell: str, column: Column):  # type: ignore[no-untyped-def]  # rich is imported only where it draws
