@@ -57,6 +57,8 @@ def locate(ref: str | None, revision: str | None = None, *, allow_pickle: bool =
         return Located(ref, None, embedded.path(ref))
     folder = Path(ref)
     if folder.is_dir():
+        if revision is not None:
+            raise MiError(f"{ref} is a folder, which has no revisions", "leave --revision away", place="-m", code=2)
         return Located(Path(os.path.relpath(folder)).as_posix(), None, folder)
     if folder.exists():
         raise MiError(f"{ref} is a file", "name the model's folder", place="-m")
