@@ -87,4 +87,4 @@ def examples(size: Size) -> list[Encoded]:
 
 
 def wrapped(module: nn.Module) -> Model:
-    return wrap(module, id="random-gpt2-small")
+    return wrap(module, name="random-gpt2-small")

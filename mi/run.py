@@ -109,7 +109,7 @@ def parse(command: str, argv: Sequence[str]) -> Call | int:
 
 def _refuse_empty(call: Call) -> None:
     """`-m "$MODEL"` with nothing in the variable must not quietly mean the default."""
-    hints = annotations(call.function)
+    hints = evaluated(call.function)
     for name, value in call.arguments.items():
         if value == "" or (isinstance(value, (list, tuple)) and "" in value):
             word = _flag(name, getattr(hints[name], "__metadata__", ())) or name.upper()
@@ -132,7 +132,7 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
         if call is not None:
             call(**arguments)
 
-    hints = annotations(function)
+    hints = evaluated(function)
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values()]
     target.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
@@ -146,7 +146,7 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
     return typer.main.get_command(app)
 
 
-def annotations(function: Callable[..., Any]) -> dict[str, Any]:
+def evaluated(function: Callable[..., Any]) -> dict[str, Any]:
     """A function's annotations, evaluated. (Python 3.10's `get_type_hints` would hide what stands beside a default of
     None inside an Optional.)"""
     return inspect.get_annotations(function, eval_str=True)
@@ -171,7 +171,7 @@ def invocation() -> Invocation:
 def canonical_argv(function: Callable[..., Any], arguments: dict[str, Any]) -> Iterator[str]:
     """The words that a result depends on: values that differ from the default, in the order of the signature, wherever
     they came from (flag, environment, settings)."""
-    hints = annotations(function)
+    hints = evaluated(function)
     for name, parameter in inspect.signature(function).parameters.items():
         value = arguments.get(name, parameter.default)
         marks = getattr(hints[name], "__metadata__", ())

@@ -1,4 +1,5 @@
-"""What the commands that run a model share: where examples come from, the model held while it computes, replay from the store.
+"""What the commands that run a model share: where examples come from, the model held while it computes, replay from
+the store.
 
 In: flags, a stream, and the one function that computes. Out: the result, written. torch is imported only where there is
 something to compute.
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command made: a head without its new link, records, tensors by blob; ``tables`` are for a terminal only."""
+    """What a command made: a head without its new link, records, tensors by blob; ``tables`` are for terminals."""
 
     head: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]]
@@ -34,7 +35,8 @@ class Result:
 def has_stream(file: str | None, task: str | None, data: str | None) -> bool:
     """Whether examples come as a stream.
 
-    Flags start a pipe and never read stdin; so does a stdin that nobody writes to (a terminal, a closed descriptor, a device).
+    Flags start a pipe and never read stdin; so does a stdin that nobody writes to (a terminal, a closed descriptor, a
+    device).
     """
     from mi.errors import UsageError
 
@@ -63,12 +65,14 @@ def produce(
 ) -> None:
     """Compute with the model, or take the same result from the store; then write it.
 
-    ``head`` is that of the stream that came in ({} where none did); ``depends_on`` all that the result depends on beside the
-    command line, the model's weights and the versions of everything. ``warnings`` are what a user should be told about a
-    result, computed or replayed.
+    ``head`` is that of the stream that came in ({} where none did); ``depends_on`` all that the result depends on
+    beside the command line, the model's weights and the versions of everything. ``warnings`` are what a user should be
+    told about a result, computed or replayed.
     """
     call = invocation()
-    key = memo.key(call.command, call.argv, dict(head), loading.device, loading.dtype, *depends_on, inputs=[chosen.weights])
+    key = memo.key(
+        call.command, call.argv, dict(head), loading.device, loading.dtype, *depends_on, inputs=[chosen.weights]
+    )
     on_terminal = wants_table(output, json)
     found = None if fresh or on_terminal else memo.lookup(key)
     if found is not None:

@@ -6,7 +6,7 @@ repeats; one record per example and size, then the summaries with their interval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from mi.circuit import curve, select, statistics
 from mi.circuit.graph import Graph
 from mi.circuit.prune import connected
 from mi.circuit.statistics import Estimate
-from mi.errors import MiError
 
 MODES = ("signed", "absolute")
 
@@ -40,20 +39,8 @@ class Circuits:
     points: tuple[Point, ...]
 
 
-def of_records(graph: Graph, records: Sequence[Mapping[str, Any]]) -> Circuits:
-    """The circuit that a stream of kept edges is.
-
-    Raises:
-        MiError: a record names no edge of this graph.
-    """
-    found = graph.find([str(r.get("src")) for r in records], [str(r.get("dst")) for r in records])
-    if len(records) and (found < 0).any():
-        bad = records[int(np.argmax(found < 0))]
-        raise MiError(
-            f"{bad.get('src')}->{bad.get('dst')} is no edge of this graph", f"the graph is {graph.describe()}"
-        )
-    mask = np.zeros(graph.n_edges, dtype=bool)
-    mask[found] = True
+def single(mask: np.ndarray) -> Circuits:
+    """One circuit [edge], on no curve."""
     return Circuits(mask[None], (Point(None, None, None, int(mask.sum()), 0),))
 
 

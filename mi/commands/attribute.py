@@ -53,8 +53,8 @@ def attribute(
 ) -> None:
     """Score every edge of the model: how much the loss rises when the edge is corrupted.
 
-    Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The default is
-    EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
+    Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The
+    default is EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
 
     Examples:
 
@@ -165,6 +165,8 @@ def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> 
     if abs(attributed - change) <= SHORT_OF_COMPLETE * abs(change):
         return []
     return [
-        f"the input's edges sum to {attributed:.3g} and the loss changes by {change:.3g}: "
-        "more --steps would bring them together"
+        (
+            f"the input's edges sum to {attributed:.3g} and the loss changes by {change:.3g}: "
+            "more --steps would bring them together"
+        )
     ]

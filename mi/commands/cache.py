@@ -63,8 +63,9 @@ def cache(
 ) -> None:
     """Run a model on clean and corrupted inputs: the first stage of the main line.
 
-    Reads examples, or makes them (--task, --data, or the default task when nothing is piped in), and writes each with its
-    baseline: the metric of the clean and of the corrupted run. Activations named by --site go into a blob beside the stream.
+    Reads examples, or makes them (--task, --data, or the default task when nothing is piped in), and writes each with
+    its baseline: the metric of the clean and of the corrupted run. Activations named by --site go into a blob beside
+    the stream.
 
     Examples:
 
@@ -159,8 +160,10 @@ def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> 
     if accuracy >= TOO_OFTEN_WRONG:
         return []
     return [
-        f"the model is right on {accuracy:.0%} of the examples: a circuit for what it cannot do means little; "
-        "`mi data filter` keeps those that it gets right"
+        (
+            f"the model is right on {accuracy:.0%} of the examples: a circuit for what it cannot do means little; "
+            "`mi data filter` keeps those that it gets right"
+        )
     ]
 
 

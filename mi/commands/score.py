@@ -38,9 +38,9 @@ def score(
 ) -> None:
     """Run a circuit and say how faithful it is; given scores, how faithfulness grows with size.
 
-    A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Faithfulness is
-    (circuit - empty) / (model - empty) of the mean metric on the validation split, with a 95 % interval. Scores give the
-    curve over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking).
+    A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Faithfulness is (circuit -
+    empty) / (model - empty) of the mean metric on the validation split, with a 95 % interval. Scores give the curve
+    over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking).
 
     Examples:
 
@@ -51,7 +51,7 @@ def score(
         mi score scores.jsonl --ablation mean
     """
     from mi import work
-    from mi.io import blobs, stream
+    from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import find, subject
     from mi.tasks.plan import cost
@@ -77,15 +77,18 @@ def score(
         lengths = [len(example.clean) for example in encoded]
         note(cost(lengths, chosen.located.config(), dtype, batch_size, 2 + n_circuits).text())
         return
-    blob = blobs.load(piped, "scores") if piped.kind == "scores" else {}
 
     def compute(ready: Model) -> Result:
-        from mi.circuit.report import of_records, of_scores, report
+        from mi.circuit.reading import circuit_of, scored_edges
+        from mi.circuit.report import of_scores, report, single
         from mi.core.circuits import run_circuits
         from mi.show.progress import progress
 
         graph = ready.graph
-        circuits = of_records(graph, piped.records) if piped.kind == "circuit" else of_scores(graph, blob["edge"])
+        if piped.kind == "circuit":
+            circuits = single(circuit_of(piped, graph))
+        else:
+            circuits = of_scores(graph, scored_edges(piped, graph).scores)
         with progress(len(encoded), "score") as bar:
             got = run_circuits(
                 ready,

@@ -201,12 +201,9 @@ def bind(module: nn.Module) -> Adapter:
     try:
         blocks = module.get_submodule(roles.blocks)
         layers = tuple(
-            Layer(index, block, roles, n_heads, n_kv_heads, d_head)
-            for index, block in enumerate(blocks.children())
+            Layer(index, block, roles, n_heads, n_kv_heads, d_head) for index, block in enumerate(blocks.children())
         )
-        adapter = Adapter(
-            module, roles, layers, n_heads, n_kv_heads, d_head, d_model, int(config.vocab_size)
-        )
+        adapter = Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, int(config.vocab_size))
         for path in (roles.embed, roles.final_norm, roles.unembed):
             module.get_submodule(path)
         for layer in layers:
@@ -217,5 +214,3 @@ def bind(module: nn.Module) -> Adapter:
     if getattr(config, "add_cross_attention", False):
         raise MiError(f"'{family}' with cross-attention has no adapter")
     return adapter
-
-

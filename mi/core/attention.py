@@ -1,7 +1,7 @@
 """The attention function that every loaded model runs: scaled dot products over ungrouped or grouped key/value heads.
 
-Registered with transformers as ``mi``. It differs from the stock ``sdpa`` in one thing: when a hook has already given each
-query head its own key and value (``spec A3``: ungrouped receivers), nothing is repeated.
+Registered with transformers as ``mi``. It differs from the stock ``sdpa`` in one thing: when a hook has already given
+each query head its own key and value (``spec A3``: ungrouped receivers), nothing is repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "mi"
 
 Observer = Callable[[Tensor], object]
 # Who wants to see the pattern of which attention module: it exists nowhere in a fused kernel, and is made on demand.
-_observers: ContextVar[Mapping[nn.Module, Observer]] = ContextVar("observers", default={})
+_observers: ContextVar[Mapping[nn.Module, Observer] | None] = ContextVar("observers", default=None)
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def attention(
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
-    if (observer := _observers.get().get(module)) is not None:
+    if (observer := (_observers.get() or {}).get(module)) is not None:
         observer(pattern(query, key, attention_mask, query.shape[-1] ** -0.5 if scaling is None else scaling))
     causal = attention_mask is None and query.shape[2] > 1
     mixed = nn.functional.scaled_dot_product_attention(

@@ -3,8 +3,9 @@
     EAP     (Syed et al. 2023):  S(u->v) = mean_x <a'_u - a_u, dl/d i_v at the clean run>
     EAP-IG  (Hanna et al. 2024): the gradient averaged over runs whose token embedding is e' + alpha (e - e')
 
-Flows in: a model and encoded examples. Flows out: :class:`Attribution`, scores in the graph's edge order, with their sums
-over disjoint shards of the examples. A score is the rise of the loss when the edge is corrupted: positive means it helps.
+Flows in: a model and encoded examples. Flows out: :class:`Attribution`, scores in the graph's edge order, with their
+sums over disjoint shards of the examples. A score is the rise of the loss when the edge is corrupted: positive means
+it helps.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ MAX_SHARDS = 32
 class Attribution:
     """Scores of all edges.
 
-    ``edge`` is the mean over examples; ``shards`` are sums over the examples of a shard, ``shard_n`` how many those are.
-    ``loss_change`` and ``attributed`` are the two sides of completeness (spec I3): mean l(x') - l(x), and the sum of the
-    input's edges; NaN where the method does not promise it.
+    ``edge`` is the mean over examples; ``shards`` are sums over the examples of a shard, ``shard_n`` how many those
+    are. ``loss_change`` and ``attributed`` are the two sides of completeness (spec I3): mean l(x') - l(x), and the sum
+    of the input's edges; NaN where the method does not promise it.
     """
 
     edge: Float[np.ndarray, " edge"]
@@ -87,7 +88,7 @@ def check(method: str, steps: int, rule: str, ablation: str, metric: Metric, com
 
 
 def shard_of(examples: Sequence[Encoded]) -> np.ndarray:
-    """Each example's shard: the rank of its id's digest modulo the number of shards, whatever order examples come in."""
+    """Each example's shard: the rank of its id's digest modulo the number of shards, whatever order they come in."""
     digests = [hashlib.sha256(example.id.encode()).hexdigest() for example in examples]
     rank = np.empty(len(examples), dtype=np.int64)
     rank[np.array(sorted(range(len(examples)), key=lambda row: (digests[row], row)))] = np.arange(len(examples))

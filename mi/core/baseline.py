@@ -1,4 +1,5 @@
-"""Plain runs on clean and corrupted inputs: each example's metric, whether the model is right, and activations asked for.
+"""Plain runs on clean and corrupted inputs: each example's metric, whether the model is right, and activations asked
+for.
 
 Flows in: a model, encoded examples, sites. Flows out: :class:`Baselines`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +42,9 @@ class Wanted:
 class Baselines:
     """Per example: the metric of both runs and whether the clean run is right.
 
-    ``top`` holds the likeliest tokens of the clean run with their probabilities. ``activations`` maps run, then site, to an
-    array [example, pos, ...] (or [example, ...]); rows of shorter examples are padded with zeros, ``lengths`` tells how far.
+    ``top`` holds the likeliest tokens of the clean run with their probabilities. ``activations`` maps run, then site,
+    to an array [example, pos, ...] (or [example, ...]); rows of shorter examples are padded with zeros, ``lengths``
+    tells how far.
     """
 
     clean: Float[np.ndarray, " example"]
@@ -130,8 +133,8 @@ class _Job:
             kept = self.activations.setdefault(run, {})
             if site.name not in kept:
                 kept[site.name] = np.zeros((len(self._examples), *self._padded(site, array)), dtype=array.dtype)
-            filled = tuple(slice(size) for size in array.shape[1:])
-            kept[site.name][(list(rows), *filled)] = array
+            filled: Any = (list(rows), *(slice(size) for size in array.shape[1:]))
+            kept[site.name][filled] = array
 
     def _padded(self, site: Site, array: np.ndarray) -> list[int]:
         """The shape that holds this site of the longest example: every axis of positions grows to it."""

@@ -16,6 +16,7 @@ from mi.core.adapters import Adapter
 from mi.tasks.encode import Encoded
 from mi.tasks.plan import Shape, plan
 
+
 @dataclass(frozen=True)
 class Batch:
     """Examples of one length as tensors. ``rows`` are their places in the caller's list."""
@@ -34,7 +35,7 @@ class Batch:
 
 
 def _padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    width = max(1, max(len(ids) for ids in sets))
+    width = max([1, *(len(ids) for ids in sets)])
     ids = torch.zeros(len(sets), width, dtype=torch.long)
     real = torch.zeros(len(sets), width, dtype=torch.bool)
     for row, members in enumerate(sets):
@@ -60,9 +61,7 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
     )
 
 
-def plan_for(
-    adapter: Adapter, lengths: Sequence[int], itemsize: int, batch_size: int | None = None
-) -> list[list[int]]:
+def plan_for(adapter: Adapter, lengths: Sequence[int], itemsize: int, batch_size: int | None = None) -> list[list[int]]:
     """The batch plan of examples of these lengths (`mi.tasks.plan`)."""
     return plan(lengths, Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size), itemsize, batch_size)
 

@@ -1,8 +1,8 @@
 """Running circuits: kept edges carry what the circuit computes, dropped edges carry their replacement (spec A6).
 
-Every receiver's input is built from what is kept, ``base + sum over kept edges of (a_u - a'_u)`` where ``base`` is the residual
-stream made of replacements and of what belongs to no node (positions, b_O): an empty circuit is then exactly the base, and
-nothing large is subtracted from something nearly as large (spec B0 row 19).
+Every receiver's input is built from what is kept, ``base + sum over kept edges of (a_u - a'_u)`` where ``base`` is the
+residual stream made of replacements and of what belongs to no node (positions, b_O): an empty circuit is then exactly
+the base, and nothing large is subtracted from something nearly as large (spec B0 row 19).
 
 Flows in: a model, encoded examples, masks over edges. Flows out: the metric of every circuit on every example.
 """
@@ -83,7 +83,8 @@ def run_circuits(
         names = [examples[row].id for row in part]
         patched = Patched(model, runner, chosen, instead, batch)
         got = [patched.empty(), *(patched.run(table) for table in tables)]
-        for metrics, what in zip((patched.clean_metric, *got), ("clean", "empty circuit", *["circuit"] * len(masks))):
+        whats = ("clean", "empty circuit", *["circuit"] * len(masks))
+        for metrics, what in zip((patched.clean_metric, *got), whats, strict=True):
             finite(metrics, names, what)
         index = list(part)
         clean[index] = _numpy(patched.clean_metric)
@@ -125,8 +126,8 @@ class _Table:
         matrix = np.zeros((len(graph.receivers), graph.n_sources), dtype=bool)
         matrix[graph.edges[1][mask], graph.edges[0][mask]] = True
         self.matrix = matrix
-        self.read: np.ndarray = matrix.any(0)  # sources that some kept edge reads
-        self.reads: np.ndarray = matrix.any(1)  # receivers that some kept edge feeds
+        self.read = np.asarray(matrix.any(0))  # sources that some kept edge reads
+        self.reads = np.asarray(matrix.any(1))  # receivers that some kept edge feeds
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Scores of all edges of a batch: <difference of the source, gradient at the receiver>, summed over positions and d_model.
+"""Scores of all edges of a batch: <difference of the source, gradient at the receiver>, summed over positions and
+d_model.
 
-Flows in: differences and gradients in narrow form. Flows out: float64 ``[batch, source, receiver]``. The wide forms exist for
-a few examples (or, when one example is too long, a few positions) at a time, within a fixed budget.
+Flows in: differences and gradients in narrow form. Flows out: float64 ``[batch, source, receiver]``. The wide forms
+exist for a few examples (or, when one example is too long, a few positions) at a time, within a fixed budget.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ def contract(
             weight = _folded(model, layer)
             _heads(model, layer, wide, weight, gradients.heads[layer.index], examples, positions, out)
     return scores
-
 
 
 def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:

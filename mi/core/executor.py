@@ -2,7 +2,8 @@
 
 An :class:`Edit` names a *port* (the input or the output of a module) and a function that sees the tensor there and may
 replace it. Capturing, ablating, interchanging, interpolating and running a circuit are all edits, so both executors
-(`fast`: plain hooks; `generic`: nnsight traces) need one primitive, :meth:`Executor.run`, and everything else is written once.
+(`fast`: plain hooks; `generic`: nnsight traces) need one primitive, :meth:`Executor.run`, and everything else is
+written once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Side = Literal["in", "out", "pattern"]
 
 @dataclass(frozen=True)
 class Port:
-    """The first input or the output of the module at ``path``; or the pattern of an attention module, to look at only."""
+    """The first input or the output of the module at ``path``; or the pattern of an attention module, to look at
+    only.
+    """
 
     path: str
     side: Side

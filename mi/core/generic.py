@@ -17,7 +17,9 @@ from mi.core.fast import at_read
 
 
 class GenericExecutor:
-    """Runs the model inside an nnsight trace; ports are read and written in the order in which the model reaches them."""
+    """Runs the model inside an nnsight trace; ports are read and written in the order in which the model reaches
+    them.
+    """
 
     name = "generic"
 

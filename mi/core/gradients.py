@@ -1,8 +1,8 @@
 """Gradients of the loss at every receiver of the graph, summed over interpolation steps in a form that stays small.
 
-A head reads q, k and v through a norm and a projection. Its gradient in the residual stream is d_model wide for each of
-3 n_heads receivers; what is kept instead is d_head wide: g / sigma, and for each step the norm's direction xhat with the
-coefficient c of its correction (`norms`):
+A head reads q, k and v through a norm and a projection. Its gradient in the residual stream is d_model wide for each
+of 3 n_heads receivers; what is kept instead is d_head wide: g / sigma, and for each step the norm's direction xhat
+with the coefficient c of its correction (`norms`):
 
     J^T W^T g = C(gamma W)^T (g / sigma) - xhat * c,      c = <g, W (gamma * xhat)> / (d_model * sigma)
 
@@ -113,8 +113,10 @@ class GradientRecorder:
 
     def _by_receiver(self, layer: Layer, parts: list[Tensor]) -> Float[Tensor, "batch pos receiver d_head"]:
         """Projection outputs side by side: q of every head, then k, then v (a fused projection is so already)."""
-        return torch.cat(parts, dim=-1).unflatten(-1, (-1, layer.d_head)) if len(parts) > 1 else parts[0].unflatten(
-            -1, (-1, layer.d_head)
+        return (
+            torch.cat(parts, dim=-1).unflatten(-1, (-1, layer.d_head))
+            if len(parts) > 1
+            else parts[0].unflatten(-1, (-1, layer.d_head))
         )
 
     def _constant(self, layer: Layer) -> Float[Tensor, "receiver d_head"]:

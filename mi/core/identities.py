@@ -44,7 +44,9 @@ def check(adapter: Adapter, executor: Executor) -> None:
 
     roles = adapter.roles
     paths = {layer.index: f"{roles.blocks}.{layer.index}" for layer in adapter.layers}
-    inputs = [Port(f"{base}.{norm}", "in") for base in paths.values() for norm in (roles.attention_norm, roles.mlp_norm)]
+    inputs = [
+        Port(f"{base}.{norm}", "in") for base in paths.values() for norm in (roles.attention_norm, roles.mlp_norm)
+    ]
     normed = [Port(f"{base}.{roles.attention_norm}", "out") for base in paths.values()]
     attended = [Port(f"{base}.{roles.heads_out}", "out") for base in paths.values()]
     projections = [port for layer in adapter.layers for port in projection_ports(adapter, layer)]
@@ -61,7 +63,12 @@ def check(adapter: Adapter, executor: Executor) -> None:
             heads = torch.einsum("bthe,hed->btd", z.unflatten(-1, (adapter.n_heads, -1)), layer.output_weight)
             if layer.output_bias is not None:
                 heads = heads + layer.output_bias
-            _equal(heads, seen[attended[layer.index]], dtype, f"layer {layer.index}: heads do not sum to the attention's output")
+            _equal(
+                heads,
+                seen[attended[layer.index]],
+                dtype,
+                f"layer {layer.index}: heads do not sum to the attention's output",
+            )
             total = total + heads + mlp
             _projections(adapter, layer, seen, dtype)
         _equal(total, seen[final], dtype, "the nodes' outputs do not sum to the final norm's input")

@@ -19,7 +19,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def halving(
     plan: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], on_halved: Callable[[int], None]
 ) -> list[list[int]]:
-    """Do ``work`` on every batch of the plan, cutting a batch that does not fit in two. Returns the plan as carried out.
+    """Do ``work`` on every batch of the plan, cutting a batch that does not fit in two. Returns the plan as carried
+    out.
 
     ``work`` must leave nothing behind when it fails. ``on_halved`` is told the new size each time.
 
@@ -42,7 +43,9 @@ def halving(
             done.append(rows)
             continue
         if len(rows) == 1:
-            raise RunError("out of memory with a batch of one example", "use shorter examples, --dtype bfloat16 or a larger device")
+            raise RunError(
+                "out of memory with a batch of one example", "use shorter examples, --dtype bfloat16 or a larger device"
+            )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         middle = (len(rows) + 1) // 2

@@ -1,7 +1,8 @@
-"""Metrics of a run: ``(logits at the read position, batch) -> [batch]``, larger is better; the loss is minus the metric.
+"""Metrics of a run: ``(logits at the read position, batch) -> [batch]``, larger is better; the loss is minus the
+metric.
 
-Definitions: ``spec D1`` of the MIB circuit track, with KL as the sum over the vocabulary (not the mean that its code takes)
-and with answer and foil *sets*.
+Definitions: ``spec D1`` of the MIB circuit track, with KL as the sum over the vocabulary (not the mean that its code
+takes) and with answer and foil *sets*.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A model ready for use: module, adapter, graph, tokenizer and identity.
 
-Flows in: a folder, a hub id, an embedded name, or a module in memory. Flows out: :class:`Model`, with frozen weights, in
-evaluation mode, on one device, its adapter checked.
+Flows in: a folder, a hub id, an embedded name, or a module in memory. Flows out: :class:`Model`, with frozen weights,
+in evaluation mode, on one device, its adapter checked.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, 
         raise MiError(f"{located.id} cannot be loaded: {lines[0]}", "its files may be damaged", place="-m") from error
     for fault, names in (("lack", report["missing_keys"]), ("do not fit", report["mismatched_keys"])):
         if names:
-            first = sorted(str(name) for name in names)[0]
+            first = min(str(name) for name in names)
             raise MiError(f"the weights of {located.id} {fault} {first}", "they are of another model", place="-m")
     _refuse_broken(module, located)
     return module
@@ -171,7 +171,7 @@ def _refuse_broken(module: nn.Module, located: Located) -> None:
                 )
 
 
-def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "module", wrapper: Any = None) -> Model:
+def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "module", wrapper: Any = None) -> Model:
     """A Hugging Face module in memory as a :class:`Model` (weights are frozen in place).
 
     The adapter is checked by its identities.
@@ -187,7 +187,7 @@ def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, id: str = "modul
     identities.check(adapter, FastExecutor(adapter))
     graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
     identity = {
-        "id": id,
+        "id": name,
         "architecture": str(getattr(module.config, "model_type", "")),
         "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
         "revision": None,

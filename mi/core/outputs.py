@@ -1,7 +1,7 @@
 """What the nodes of the graph write, in the form that costs least: embeddings, each head's z, each MLP's output.
 
-A head's output in the residual stream is ``z @ W_O`` (without b_O, which belongs to no node), so z, of width d_head, stands
-for it until a contraction needs the wide form.
+A head's output in the residual stream is ``z @ W_O`` (without b_O, which belongs to no node), so z, of width d_head,
+stands for it until a contraction needs the wide form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The receivers of a layer: where q, k and v come out, and the weights that each query head reads with.
 
-With grouped-query attention every query head has a key and a value receiver of its own (spec A3): the grouped projections
-are repeated, so that each can be given its own input and has its own gradient.
+With grouped-query attention every query head has a key and a value receiver of its own (spec A3): the grouped
+projections are repeated, so that each can be given its own input and has its own gradient.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
 
 
 def receiver_weights(layer: Layer, chosen: list[int] | None = None) -> tuple[Tensor, Tensor | None]:
-    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head, or of the chosen ones.
+    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head, or of the chosen
+    ones.
 
     Receivers are numbered q of every head, then k, then v. What is not chosen is not copied.
     """
@@ -55,7 +56,9 @@ def receiver_weights(layer: Layer, chosen: list[int] | None = None) -> tuple[Ten
 
 
 def project(
-    normed: Float[Tensor, "receiver token d_model"], weight: Float[Tensor, "receiver d_head d_model"], bias: Tensor | None
+    normed: Float[Tensor, "receiver token d_model"],
+    weight: Float[Tensor, "receiver d_head d_model"],
+    bias: Tensor | None,
 ) -> Float[Tensor, "receiver token d_head"]:
     """Each receiver's q, k or v from its own normed input."""
     if bias is None:

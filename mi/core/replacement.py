@@ -1,7 +1,7 @@
 """What a dropped edge carries instead of its source's value: one table for attribution, patching and scoring.
 
-Flows in: the model, a batch, and (for means) averages over the data set. Flows out: :class:`Outputs` of the replacement,
-broadcastable over batch and position.
+Flows in: the model, a batch, and (for means) averages over the data set. Flows out: :class:`Outputs` of the
+replacement, broadcastable over batch and position.
 """
 
 from __future__ import annotations

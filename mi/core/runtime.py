@@ -32,7 +32,9 @@ def device(name: str = "auto") -> torch.device:
     try:
         chosen = torch.device(name)
     except RuntimeError:
-        raise MiError(f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N, mps", place="--device", code=2) from None
+        raise MiError(
+            f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N, mps", place="--device", code=2
+        ) from None
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         index = chosen.index or 0
@@ -61,7 +63,7 @@ def settle(tf32: bool = False) -> None:
     """Deterministic kernels, and full float32 products unless TF32 is asked for."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every new tensor twice
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that writes every new tensor twice
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
 

@@ -1,7 +1,8 @@
-"""Sites: names of activations. An alias such as ``blocks.3.attn.z`` through the adapter, or any module's input or output,
-``model.layers.3.mlp:output``.
+"""Sites: names of activations. An alias such as ``blocks.3.attn.z`` through the adapter, or any module's input or
+output, ``model.layers.3.mlp:output``.
 
-Flows in: a name. Flows out: a :class:`Site`, the port where the activation is and the view of it that the name promises.
+Flows in: a name. Flows out: a :class:`Site`, the port where the activation is and the view of it that the name
+promises.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ SIDES = {"input": "in", "output": "out"}
 
 @dataclass(frozen=True)
 class Site:
-    """``view`` takes the port's tensor to the site's [batch, pos, ...]; ``shape`` names and sizes what follows batch and pos
-    (empty where only a run can tell)."""
+    """``view`` takes the port's tensor to the site's [batch, pos, ...]; ``shape`` names and sizes what follows batch
+    and pos (empty where only a run can tell)."""
 
     name: str
     port: Port
@@ -84,7 +85,9 @@ def _projected(adapter: Adapter, layer: Layer, which: int) -> Site:
 
 
 def _pattern(adapter: Adapter, layer: Layer) -> Site:
-    """Softmax of the scores, [batch, query pos, head, key pos]: seen through the attention function, so it cannot be edited."""
+    """Softmax of the scores, [batch, query pos, head, key pos]: seen through the attention function, so it cannot be
+    edited.
+    """
     attention = adapter.roles.heads_out.rpartition(".")[0]
     port = Port(f"{adapter.roles.blocks}.{layer.index}.{attention}", "pattern")
     shape = (("head", layer.n_heads), ("key pos", 0))

@@ -1,8 +1,9 @@
 """The embedded model's word-level tokenizer. In: the word lists and templates. Out: tokenizer.json and its config.
 
-One token is one word with the space in front of it ("▁Mary"), one mark of punctuation, or two digits. A text that starts
-without a space is read as if it had one, so "Mary" and " Mary" are the same token; a year such as 1732 is "▁17" and "32",
-as in GPT-2. Every entry is one token of GPT-2's vocabulary too, so that prompts made here can be given to GPT-2.
+One token is one word with the space in front of it ("▁Mary"), one mark of punctuation, or two digits. A text that
+starts without a space is read as if it had one, so "Mary" and " Mary" are the same token; a year such as 1732 is "▁17"
+and "32", as in GPT-2. Every entry is one token of GPT-2's vocabulary too, so that prompts made here can be given to
+GPT-2.
 
     python -m mi.embedded.build_tokenizer FOLDER
 """
@@ -29,7 +30,9 @@ SPACE = "▁"
 
 def vocabulary() -> list[str]:
     """Every entry, in an order that only these lists decide."""
-    sentences = [fixed_text(t) for t in (*ioi.TEMPLATES, *greater_than.TEMPLATES, *pronoun.TEMPLATES, *filler.TEMPLATES)]
+    sentences = [
+        fixed_text(t) for t in (*ioi.TEMPLATES, *greater_than.TEMPLATES, *pronoun.TEMPLATES, *filler.TEMPLATES)
+    ]
     text = " ".join(sentences).replace(",", " ").replace(".", " ").replace("'t", " ")
     names = words.FEMALE_NAMES[:NAMES] + words.MALE_NAMES[:NAMES]
     lists = (names, words.PLACES, words.OBJECTS, words.ADJECTIVES, words.EVENTS, words.COMMON, words.CENTURIES)

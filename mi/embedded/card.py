@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Faithfulness:
 def examples(model: Model, task: str, n: int) -> dict[str, list[Encoded]]:
     """The first `n` examples of each split that the task's generator makes with seed 0."""
     records, _ = tasks.make(task, n, 0, None, model.tokenizer)
-    encoded = encode(records, model.tokenizer, vocab_size=model.module.config.vocab_size)
+    encoded = encode(records, model.tokenizer, vocab_size=model.adapter.vocab_size)
     return {split: [example for example in encoded if example.split == split] for split in ("train", "validation")}
 
 
@@ -106,7 +106,7 @@ def faithfulness(
     runs = run_circuits(model, chosen["validation"], np.stack(masks), metric=metric)
     estimates = statistics.faithfulness(runs.value, runs.clean, runs.corrupted)
     rows = []
-    for index, (percent, size) in enumerate(zip(percents, sizes)):
+    for index, (percent, size) in enumerate(zip(percents, sizes, strict=True)):
         own, *others = estimates[index * (random + 1) : (index + 1) * (random + 1)]
         values = [other.value for other in others] or [math.nan]
         low, median, high = np.percentile(values, (2.5, 50, 97.5))
@@ -115,7 +115,7 @@ def faithfulness(
 
 
 def render(model: Model, accuracies: Sequence[Accuracy], circuits: Sequence[Faithfulness]) -> str:
-    config = model.module.config
+    config: Any = model.module.config
     text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     return text.format(
         layers=config.n_layer,
@@ -144,7 +144,9 @@ def _accuracy_row(row: Accuracy) -> str:
 
 def _circuit_row(row: Faithfulness) -> str:
     spread = f"{row.random_median:.2f} ({row.random_low:.2f} to {row.random_high:.2f})"
-    return f"| {row.task} | {row.percent:g} % | {row.edges} | {_estimate(row.value)} | {spread} | {row.random_best:.2f} |"
+    return (
+        f"| {row.task} | {row.percent:g} % | {row.edges} | {_estimate(row.value)} | {spread} | {row.random_best:.2f} |"
+    )
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -1,7 +1,7 @@
 """Training sequences of the embedded model: the four tasks' train prompts with their answers, and filler sentences.
 
-In: the tokenizer, a seed, how many sequences. Out: arrays of ids and of loss weights, padded to one length. No prompt of
-another split than train gets in: `task_text` refuses by the split digest of the prompt.
+In: the tokenizer, a seed, how many sequences. Out: arrays of ids and of loss weights, padded to one length. No prompt
+of another split than train gets in: `task_text` refuses by the split digest of the prompt.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def build(tokenizer: Tokenizer, seed: int, n: int, mixture: Mapping[str, int] = 
 def _source(name: str, tokenizer: Tokenizer, rng: random.Random) -> Iterator[tuple[list[int], int]]:
     """(ids, where the tokens begin that count in full) for ever. In filler every token does."""
     if name == "filler":
-        known = {slot: single_words(list_, tokenizer, "" if slot == "year" else " ") for slot, list_ in filler.SLOTS.items()}
+        known = {
+            slot: single_words(list_, tokenizer, "" if slot == "year" else " ") for slot, list_ in filler.SLOTS.items()
+        }
         for text in filler.sentences(rng, known):
             yield tokenizer.encode(text), 0
     task = TASKS[name]
@@ -65,8 +67,8 @@ def _source(name: str, tokenizer: Tokenizer, rng: random.Random) -> Iterator[tup
 
 
 def _repeated(prompt: list[int], first: int, second: int) -> tuple[list[int], int]:
-    """An induction prompt, continued with its answer and what followed that, to the end of the sequence. From the second
-    repeated token on each can be known, and counts in full."""
+    """An induction prompt, continued with its answer and what followed that, to the end of the sequence. From the
+    second repeated token on each can be known, and counts in full."""
     last = prompt.index(prompt[-1])
     assert len(prompt) == first + second
     return prompt + prompt[last + 1 : first], first + 1

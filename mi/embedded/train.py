@@ -7,10 +7,8 @@ The same machine, versions and arguments give the same weights: fixed threads, s
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mi import embedded
 from mi.embedded import build_tokenizer, corpus
 from mi.tasks import tokenizer as tokenizers
 
@@ -158,7 +155,9 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mi.embedded.train", description="Train the embedded default model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mi.embedded.train", description="Train the embedded default model."
+    )
     default = Settings()
     parser.add_argument("--steps", type=int, default=default.steps, help="optimizer steps (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("embedded-model"), help="model folder to write (%(default)s)")

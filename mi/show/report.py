@@ -31,13 +31,16 @@ def _summaries(title: str, summaries: Sequence[Record], head: Mapping[str, Any])
             (str(record["summary"]), value, interval(record.get("low"), record.get("high")), _about(record, head))
         )
     columns = (Column("measure"), Column("value", right=True), Column("95 % interval"), Column("", wide=True))
-    return Table(columns, rows, title)
+    return Table(columns, rows, title, _reasons(summaries))
+
+
+def _reasons(records: Sequence[Record]) -> list[str]:
+    """Why there is no number, below the table: a sentence, which a column would have to cut."""
+    return [f"undetermined: {why}" for why in dict.fromkeys(r["undetermined"] for r in records if "undetermined" in r)]
 
 
 def _about(record: Record, head: Mapping[str, Any]) -> str:
-    """What a number is of: why there is none, or the size of the circuit, or the examples."""
-    if "undetermined" in record:
-        return str(record["undetermined"])
+    """What a number is of: the size of the circuit, or the examples."""
     n = count(record["n"], "example") if "n" in record else ""
     edges, size = head.get("selection", {}).get("edges"), record.get("size")
     whole = f"{size:,} of {edges:,} edges ({percent(size / edges)})" if edges and size is not None else ""
@@ -64,7 +67,7 @@ def _curve(records: Sequence[Record]) -> Table:
         Column("95 % interval"),
         Column(""),
     )
-    return Table(columns, rows)
+    return Table(columns, rows, notes=_reasons(records))
 
 
 def _examples(records: Sequence[Record], top: int | None) -> Table:

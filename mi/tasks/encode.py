@@ -126,7 +126,8 @@ class _Context:
             offset = 1
         if not ids:
             raise MiError(f"{name!r} has no token: {_quote(text)}", place=place)
-        return [*([tokenizer.bos_id] * offset), *(self.check(index, name, place) for index in ids)], offset
+        start = [] if tokenizer.bos_id is None or not offset else [tokenizer.bos_id]
+        return [*start, *(self.check(index, name, place) for index in ids)], offset
 
     def targets(self, record: Mapping[str, Any], name: str, place: str) -> tuple[int, ...]:
         """The ids of `answers` or `foils`, each once, in the record's order."""
@@ -136,7 +137,9 @@ class _Context:
         if isinstance(value, (str, int)):
             value = [value]
         if not isinstance(value, Sequence):
-            raise MiError(f"{name!r} is a {type(value).__name__}", "it must be a list of strings or token ids", place=place)
+            raise MiError(
+                f"{name!r} is a {type(value).__name__}", "it must be a list of strings or token ids", place=place
+            )
         return tuple(dict.fromkeys(self.target(item, name, place) for item in value))
 
     def target(self, item: Any, name: str, place: str) -> int:
@@ -182,7 +185,9 @@ class _Context:
 
     def need_tokenizer(self, what: str, place: str) -> Tokenizer:
         if self.tokenizer is None:
-            raise MiError(f"{what}, and the model has no tokenizer", "give token ids, or a model folder with one", place=place)
+            raise MiError(
+                f"{what}, and the model has no tokenizer", "give token ids, or a model folder with one", place=place
+            )
         return self.tokenizer
 
     def show(self, index: int) -> str:
@@ -195,7 +200,11 @@ def _read(record: Mapping[str, Any], length: int, offset: int, place: str) -> in
     read = -1 if read is None else read
     own = length - offset
     if isinstance(read, bool) or not isinstance(read, int) or not -own <= read < own:
-        raise MiError(f"'read' is {read!r}, but the prompt has {_tokens(own)}", "count from 0, or from the end with -1", place=place)
+        raise MiError(
+            f"'read' is {read!r}, but the prompt has {_tokens(own)}",
+            "count from 0, or from the end with -1",
+            place=place,
+        )
     return read + offset if read >= 0 else length + read
 
 

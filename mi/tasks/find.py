@@ -1,7 +1,7 @@
 """Where `mi score` finds the examples that a circuit was found on.
 
-In: the head of a stream, and flags. Out: the examples, verified by their digest. In this order: ``--data`` or ``--task``, the
-generator that made them, the store, the data file's relative path.
+In: the head of a stream, and flags. Out: the examples, verified by their digest. In this order: ``--data`` or
+``--task``, the generator that made them, the store, the data file's relative path.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def _same(records: list[dict[str, Any]], source: Mapping[str, Any], wanted: str)
     return records if examples_digest(records) == wanted else None
 
 
-def _generated(
-    source: Mapping[str, Any], wanted: str, model: Chosen, tried: list[str]
-) -> list[dict[str, Any]] | None:
+def _generated(source: Mapping[str, Any], wanted: str, model: Chosen, tried: list[str]) -> list[dict[str, Any]] | None:
     name = source.get("generator")
     if not name:
         return None

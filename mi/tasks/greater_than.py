@@ -1,7 +1,7 @@
 """Greater-than: "The war lasted from the year 1732 to the year 17" -> a two-digit year above 32.
 
-Out: pairs whose corrupted prompt starts in the year 01. Answers are all two-digit tokens above the year, foils all up to
-it. The metric is the difference of their summed probabilities at the last token.
+Out: pairs whose corrupted prompt starts in the year 01. Answers are all two-digit tokens above the year, foils all up
+to it. The metric is the difference of their summed probabilities at the last token.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Induction on random words: " house Mary 1732 red tree gold … Mary 17" -> "32": what followed the last time.
 
-Out: pairs of a random sequence of distinct tokens and the start of its repetition. The answer is the token that followed
-the last one before, the foil another token of the sequence; the metric is their logit difference at the last token.
-Three counterfactuals, which all make the foil right, take the mechanism apart:
+Out: pairs of a random sequence of distinct tokens and the start of its repetition. The answer is the token that
+followed the last one before, the foil another token of the sequence; the metric is their logit difference at the last
+token. Three counterfactuals, which all make the foil right, take the mechanism apart:
 
-- `context-swap` (default) swaps the last token with another in the sequence, so that it stands before the foil. Only the
-  *context* of answer and foil differs: what a previous-token head carries to an induction head's keys.
+- `context-swap` (default) swaps the last token with another in the sequence, so that it stands before the foil. Only
+  the *context* of answer and foil differs: what a previous-token head carries to an induction head's keys.
 - `answer-swap` swaps answer and foil in the sequence: the content that the induction head copies.
 - `query-swap` ends the prompt on the token before the foil: the induction head's query.
 """

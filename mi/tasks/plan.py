@@ -1,7 +1,8 @@
-"""The batch plan, and what a run will cost: pure functions of lengths, the model's shape, its dtype and ``--batch-size``.
+"""The batch plan, and what a run will cost: pure functions of lengths, the model's shape, its dtype and
+``--batch-size``.
 
-Never of free memory: the same plan comes out on every machine, so that a result can be made again. No torch: ``--dry-run``
-prints it without loading anything.
+Never of free memory: the same plan comes out on every machine, so that a result can be made again. No torch:
+``--dry-run`` prints it without loading anything.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Numbers that a forward and backward keep for a token in each layer, in units of d_model: 16 for the MLP and its activation
-# function, the rest for the norms, q, k, v, z and the residual stream.
+# Numbers that a forward and backward keep for a token in each layer, in units of d_model: 16 for the MLP and its
+# activation function, the rest for the norms, q, k, v, z and the residual stream.
 KEPT_PER_TOKEN = 34
 BUDGET_BYTES = 1 << 29
 LOGIT_COPIES = 4
@@ -68,8 +69,8 @@ class Cost:
     def text(self) -> str:
         passes = f"{self.forwards:g} forward" + (f" and {self.backwards} backward" if self.backwards else "")
         return (
-            f"would run {passes} passes over {self.examples} examples of {self.tokens} tokens in all, in {self.batches} "
-            f"batches; about {self.bytes / 2**20:.0f} MiB of memory over the weights"
+            f"would run {passes} passes over {self.examples} examples of {self.tokens} tokens in all, in "
+            f"{self.batches} batches; about {self.bytes / 2**20:.0f} MiB of memory over the weights"
         )
 
 
@@ -86,5 +87,7 @@ def cost(
     known = dtype if dtype in ITEMSIZE else str(config.get("dtype") or config.get("torch_dtype") or "float32")
     itemsize = ITEMSIZE.get(known, 4)
     batches = plan(lengths, shape, itemsize, batch_size)
-    largest = max((sum(bytes_per_example(shape, itemsize, lengths[row]) for row in rows) for rows in batches), default=0)
+    largest = max(
+        (sum(bytes_per_example(shape, itemsize, lengths[row]) for row in rows) for rows in batches), default=0
+    )
     return Cost(len(lengths), sum(lengths), forwards, backwards, len(batches), largest)

@@ -38,7 +38,9 @@ class Loading:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A model that has been found: its files, its tokenizer, and the ``model`` of a head (dtype comes when it is loaded)."""
+    """A model that has been found: its files, its tokenizer, and the ``model`` of a head (dtype comes when it is
+    loaded).
+    """
 
     located: Located
     tokenizer: Tokenizer | None
@@ -127,7 +129,7 @@ def from_stream(stream: Stream) -> Examples:
     found = examples_digest(stream.records)
     if named is not None and named != found:
         raise MiError("the examples are not those that the head names", "make the stream again", place=stream.origin)
-    head = {key: stream.head[key] for key in ("task", "examples") if key in stream.head}
+    head: dict[str, Any] = {key: stream.head[key] for key in ("task", "examples") if key in stream.head}
     return Examples(stream.records, head, stream.place)
 
 

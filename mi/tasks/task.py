@@ -116,7 +116,9 @@ def make(
 
 
 def split_of(clean: str | Sequence[int]) -> str:
-    """The split that a clean prompt belongs to, by its digest alone: the same for every seed, task and counterfactual."""
+    """The split that a clean prompt belongs to, by its digest alone: the same for every seed, task and
+    counterfactual.
+    """
     return _TENTHS[int(hashlib.sha256(canonical.dumps(clean)).hexdigest()[:8], 16) % len(_TENTHS)]
 
 
@@ -209,5 +211,5 @@ def _head(
     }
     return {
         "task": {"name": task.name, "metric": task.metric, "counterfactual": counterfactual},
-        "examples": {"sha256": examples_digest(records), "n": {split: n for split in splits}, "source": source},
+        "examples": {"sha256": examples_digest(records), "n": dict.fromkeys(splits, n), "source": source},
     }

@@ -72,7 +72,11 @@ class Tokenizer:
         if self.unk_id is None:
             return []
         encoding = self.backend.encode(text, add_special_tokens=False)
-        parts = (text[a:b].strip() for index, (a, b) in zip(encoding.ids, encoding.offsets) if index == self.unk_id)
+        parts = (
+            text[a:b].strip()
+            for index, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)
+            if index == self.unk_id
+        )
         # A text may name the unknown token itself, on purpose.
         return list(dict.fromkeys(part for part in parts if part and part != self.token(self.unk_id)))
 
@@ -80,7 +84,9 @@ class Tokenizer:
 def load(folder: str | Path, name: str | None = None) -> Tokenizer:
     """Read the tokenizer of a model folder. `name` is what streams call it; by default the folder's own name."""
     folder = Path(folder)
-    settings = {file: _json(folder / file) for file in ("tokenizer_config.json", "special_tokens_map.json", "config.json")}
+    settings = {
+        file: _json(folder / file) for file in ("tokenizer_config.json", "special_tokens_map.json", "config.json")
+    }
     if (folder / "tokenizer.json").is_file():
         backend = _read(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():

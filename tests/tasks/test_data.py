@@ -174,7 +174,7 @@ def test_rows_that_a_model_cannot_use(mi: Session) -> None:
     done = mi("data", "--from", path, "-m", model)
     assert done.code == 3
     assert f"{path}:1: " in done.err
-    assert "--skip leaves such rows out" in done.err
+    assert "--skip` leaves such rows out" in done.err
     ids = shared("data", "eapig_data", "ioi_llama.csv")
     done = mi("data", "--from", ids, "-m", model)
     assert done.code == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import tokenizers as library
 
@@ -14,7 +14,7 @@ from tests.data_dir import shared
 NAMES = ("default", "gpt2", "stories260K")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> Tokenizer:
     if name == "default":
         return tokenizer.load(embedded.path("default"), "default")

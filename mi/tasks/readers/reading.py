@@ -250,7 +250,7 @@ class _Reader:
 
     def _with_way_out(self, error: MiError) -> MiError:
         if "equally long" in error.hint or "choose another word" in error.hint:
-            error.hint += "; --skip leaves such rows out"
+            error.hint += "; `mi data --from FILE --skip` leaves such rows out"
         return error
 
     def _nothing(self, name: str) -> MiError:
