@@ -127,7 +127,7 @@ def attribute(
     rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     instead = replacement.make(ablation, model, runner, batches.batches(examples, rows, model.device))
     job = _Job(model, runner, chosen, steps_of(method, steps, rule), instead, method == "eap-ig")
-    sums = _Sums(model, examples, compat)
+    sums = _Sums(model, examples, _reference_batches(len(examples), batch_size) if compat == "mib" else None)
 
     def work(part: Sequence[int]) -> None:
         batch = batches.make_batch(examples, part, model.device)
@@ -241,11 +241,21 @@ def finite(metric: Tensor, ids: list[str], run: str) -> None:
         )
 
 
+def _reference_batches(n: int, batch_size: int | None) -> np.ndarray:
+    """The size of the batch that the reference would put each example in: consecutive ones, the last perhaps smaller.
+
+    Its scores are averaged over that batch and then divided by the number of examples again (spec B0 row 1).
+    """
+    size = min(batch_size or n, n)
+    row = np.arange(n)
+    return np.minimum(size, n - row // size * size).astype(np.float64)
+
+
 class _Sums:
     """Running float64 sums of edge scores over shards of the examples."""
 
-    def __init__(self, model: Model, examples: Sequence[Encoded], compat: str | None) -> None:
-        self._graph, self._compat = model.graph, compat
+    def __init__(self, model: Model, examples: Sequence[Encoded], divisor: np.ndarray | None) -> None:
+        self._graph, self._divisor = model.graph, divisor
         self._shard = shard_of(examples)
         n_shards = int(self._shard.max()) + 1
         self._edges = torch.as_tensor(model.graph.edges.astype(np.int64), device=model.device)
@@ -256,17 +266,16 @@ class _Sums:
         self._input_edges = model.graph.edges[0] == model.layout.input
 
     def add(self, batch: batches.Batch, scored: _Scored) -> None:
-        edges = scored.cells[:, self._edges[0], self._edges[1]]  # [batch, edge]
-        if self._compat == "mib":
-            edges = edges / len(batch)  # spec B0 row 1: averaged over the batch, then over the examples again
-        values = edges.cpu().numpy()
+        values = scored.cells[:, self._edges[0], self._edges[1]].cpu().numpy()  # [batch, edge]
+        rows = np.array(batch.rows)
+        if self._divisor is not None:
+            values = values / self._divisor[rows, None]
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
             raise RunError(
                 f"the score of {self._graph.edge_name(int(bad[0, 1]))} is {values[tuple(bad[0])]}",
                 "look for NaN or Inf in the weights, or use --dtype float32",
             )
-        rows = np.array(batch.rows)
         np.add.at(self._sums, self._shard[rows], values)
         self._clean[rows] = -scored.clean.double().cpu().numpy()
         if scored.corrupted is None:
@@ -277,7 +286,7 @@ class _Sums:
     def attribution(self, plan: list[list[int]], halved: int) -> Attribution:
         n = len(self._clean)
         mean = self._sums.sum(0) / n
-        known = self._known_loss_change and self._compat is None
+        known = self._known_loss_change and self._divisor is None
         return Attribution(
             edge=mean,
             shards=self._sums,
