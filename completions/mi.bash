@@ -68,6 +68,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'data filter --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
         'data filter --output' | 'data filter -o')
             :
             return
@@ -344,7 +348,7 @@ _mi() {
     if [[ $current == -* ]]; then
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
-            'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --help --json --model --output --quiet --revision --trust-remote-code -h -m -o -q' ;;
+            'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
             'prune') _mi_words '--drop --exact-size --greedy --help --json --keep --output --percent --quiet --signed --threshold --top -h -o -q' ;;

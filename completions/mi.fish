@@ -20,9 +20,9 @@ complete -c mi -n __fish_use_subcommand -a help -d 'show the help of a command'
 complete -c mi -n __fish_use_subcommand -l help -s h -d 'show all commands'
 complete -c mi -n __fish_use_subcommand -l version -s V -d 'show the version'
 
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a filter -d 'keep the examples that the model gets right'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a filter -d 'keep the examples that a model gets right, and say how many that is'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l from -d 'Read examples that another tool wrote; the format is found by content. Give it twice for PEAP\'s two files.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l from -d 'Read examples that another tool wrote; the format is found by content. PEAP needs two files.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l number -s n -d 'Examples of each split: to make (100 if not given), or the first N of a file.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
@@ -41,7 +41,9 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
