@@ -52,6 +52,34 @@ def test_every_command_of_a_page_runs(page: Path, mi: Session) -> None:
             assert done.code == 0, f"{name_of(page)}: {line}\n{done.err}"
 
 
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def words(text: str) -> list[str]:
+    """The words of an output without its bars."""
+    return [word.strip("(),") for word in text.split() if not set(word) <= set("█▏▎▍▌▋▊▉")]
+
+
+def same(seen: str, shown: str) -> bool:
+    """Equal, or numbers that differ by less than a hundredth: another processor rounds otherwise."""
+    try:
+        return float(seen.replace(",", "")) == pytest.approx(float(shown.replace(",", "")), rel=0.01)
+    except ValueError:
+        return seen == shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_shows_is_what_one_sees(page: Path, mi: Session) -> None:
+    for block in CONSOLE.findall(page.read_text()):
+        command, _, shown = block.partition("\n")
+        line = command.removeprefix("$ ")
+        line += "" if "mi view" in line else " | mi view"  # what a terminal gets
+        (_, done), *_ = shell.run(mi, line)
+        seen, expected = words(done.ok().text), words(shown)
+        assert len(seen) == len(expected)
+        assert [pair for pair in zip(seen, expected) if not same(*pair)] == []
+
+
 def test_make_has_every_target_that_is_named() -> None:
     targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = {
