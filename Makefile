@@ -28,7 +28,7 @@ demo: $(DONE)  ## run the main line on the embedded model, and show its table
 	else mi cache </dev/null | mi attribute | mi prune | mi score | mi view; fi
 
 test: $(DONE)  ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
 lint: $(DONE)  ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
