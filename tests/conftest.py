@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests import seeds
+
 MOST_TORCH_PROCESSES = 25
 
 if os.environ.get("MI_NO_SHAPES") != "1":
     from tests import shapes
 
     shapes.install()
+
+
+def pytest_report_header() -> str:
+    return f"MI_TEST_SEED={seeds.FRESH}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has an empty store, none of the user's settings, and plain output."""
     for name in list(os.environ):
-        if name.startswith("MI_") and name not in ("MI_TEST_DATA", "MI_NO_SHAPES", "MI_TRACEBACK"):
+        if name.startswith("MI_") and name not in ("MI_TEST_DATA", "MI_TEST_SEED", "MI_NO_SHAPES", "MI_TRACEBACK"):
             monkeypatch.delenv(name)
     store = tmp_path / "store"
     monkeypatch.setenv("MI_STORE", str(store))

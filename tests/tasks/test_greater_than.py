@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 
 import pytest
@@ -11,10 +10,11 @@ from mi.errors import MiError
 from mi.tasks import greater_than
 from mi.tasks.encode import encode
 from mi.tasks.task import make
+from tests.seeds import FRESH
 from tests.tasks import tokenizers
 from tests.tasks.tokenizers import of_words
 
-SEEDS = (0, random.SystemRandom().randrange(10**6))
+SEEDS = (0, FRESH)
 
 
 def test_metric_and_position() -> None:

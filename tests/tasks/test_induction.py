@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from mi.errors import MiError
 from mi.tasks import induction
 from mi.tasks.encode import encode
 from mi.tasks.task import make
+from tests.seeds import FRESH
 from tests.tasks import tokenizers
 from tests.tasks.tokenizers import of_words
 
-SEEDS = (0, random.SystemRandom().randrange(10**6))
+SEEDS = (0, FRESH)
 
 
 def followers(ids: tuple[int, ...]) -> list[int]:

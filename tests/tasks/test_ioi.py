@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from typing import Any
 
@@ -12,6 +11,7 @@ from mi.errors import MiError
 from mi.tasks import ioi, words
 from mi.tasks.encode import encode
 from mi.tasks.task import make
+from tests.seeds import FRESH
 from tests.tasks import tokenizers
 
 # IO, S1, S2 of the counterfactual where the clean prompt has A, B, B, and the answer that it calls for.
@@ -25,7 +25,7 @@ EXPECTED = {
     "random-names-s2-io-flip": ("CDC", "D"),
     "random-names-s1-ioi-flip-s2-ioi-flip": ("DCC", "D"),
 }
-SEEDS = (0, random.SystemRandom().randrange(10**6))
+SEEDS = (0, FRESH)
 
 
 def names_in(text: str) -> list[str]:

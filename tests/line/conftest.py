@@ -1,0 +1,171 @@
+"""The main line as a user has it: a small random model and its streams in a folder, a real shell, and no torch by mistake.
+
+`mi` runs a command in this process; `sh` runs a line of bash in which `mi` is this checkout's. A process started by `sh`
+may not import torch unless the test says how many do, and then `torch_process` counts them. What torch would compute
+is in the store already (`made` computed it in this process), so most processes only look it up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mi import embedded
+from mi.__main__ import main
+from tests.cli.conftest import Done, Session
+
+NO_TORCH = 99  # exit code of a process that was told not to import torch, and did
+
+# Imported by every Python that has its folder on PYTHONPATH.
+GUARD = f'''
+import os, socket, sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "nnsight"):
+            os.write(2, b"this process imports " + name.encode() + b"\\n")
+            os._exit({NO_TORCH})
+
+def offline(*words, **more):
+    raise OSError("no network in this test")
+
+if os.environ.get("MI_TEST_TORCH") != "1":
+    sys.meta_path.insert(0, NoTorch())
+socket.socket.connect = socket.getaddrinfo = offline
+'''
+
+STREAMS = ("ioi", "cache", "scores", "circuit", "report", "curve")
+
+
+def tiny(folder: Path, seed: int = 0, layers: int = 2) -> None:
+    """A GPT-2 of two layers with random weights and the embedded tokenizer, as a Hugging Face folder."""
+    from transformers.utils import logging
+
+    from tests.models import Shape, random_model
+
+    logging.disable_progress_bar()
+    source = embedded.path("default")
+    words = json.loads((source / "tokenizer.json").read_text())["model"]["vocab"]
+    shape = Shape(n_layers=layers, n_heads=2, d_head=4, d_mlp=24, vocabulary=len(words))
+    random_model("gpt2", seed, shape).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder / name)
+
+
+def write_ids(path: str | Path, seed: int = 0) -> None:
+    """A plain data file: token ids, no split, and a metric that is read before the end."""
+    rng = np.random.default_rng(seed)
+    with open(path, "w") as f:
+        for _ in range(12):
+            clean = rng.integers(5, 200, size=6).tolist()
+            corrupted = [*clean[:2], int(rng.integers(200, 400)), *clean[3:]]
+            f.write(json.dumps({"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4}) + "\n")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models `model`, `new` (other weights) and `other` (another graph), the data file `ids.jsonl`, every
+    stream of the line, and the `store` that computing them left behind."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MI_STORE", "store")
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        for name in ("MI_MODEL", "MI_DEVICE", "MI_DTYPE", "MI_BATCH_SIZE"):
+            patch.delenv(name, raising=False)
+        tiny(Path("model"))
+        tiny(Path("new"), seed=1)
+        tiny(Path("other"), layers=3)
+        write_ids("ids.jsonl")
+        for line in (
+            "data ioi -n 6 -m model -o ioi.jsonl",
+            "cache -m model ioi.jsonl -o cache.jsonl -q",
+            "attribute cache.jsonl -o scores.jsonl -q",
+            "prune scores.jsonl --percent 60 -o circuit.jsonl -q",
+            "score circuit.jsonl -o report.jsonl -q",
+            "score scores.jsonl -o curve.jsonl -q",
+            "cache -m model -n 3 -o started.jsonl -q",
+        ):
+            assert main(line.split()) == 0, line
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, own_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a copy of `made` with its store in place."""
+    folder = tmp_path / "here"
+    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("store"))
+    shutil.copytree(made / "store", own_store)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def mi(capfdbinary: pytest.CaptureFixture[bytes], here: Path) -> Session:
+    """Run commands in this process, in `here`."""
+    return Session(capfdbinary)
+
+
+Shell = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables that put this checkout's `mi` on the path, and the guard before every Python."""
+    root = tmp_path_factory.mktemp("programs")
+    (root / "guard").mkdir()
+    (root / "guard" / "sitecustomize.py").write_text(GUARD)
+    (root / "bin").mkdir()
+    program = root / "bin" / "mi"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mi "$@"\n')
+    program.chmod(0o755)
+    checkout = str(Path(__file__).resolve().parent.parent.parent)
+    return {
+        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{root / 'guard'}{os.pathsep}{checkout}",
+    }
+
+
+def bash(line: str, programs: dict[str, str], torch: bool = False, **options: Any) -> Done:
+    """One line of bash; what it left behind."""
+    variables = {**os.environ, **programs, "MI_TEST_TORCH": "1" if torch else "0", **options.pop("env", {})}
+    options = {"stdin": subprocess.DEVNULL, "timeout": 400, **options}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, env=variables, check=False, **options)
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.fixture
+def sh(programs: dict[str, str], torch_process: Callable[[int], None]) -> Shell:
+    """`sh("mi cache | mi attribute", torch=2)`: without `torch`, no process may import it."""
+
+    def run(line: str, torch: int = 0, **options: Any) -> Done:
+        if torch:
+            torch_process(torch)
+        return bash(line, programs, bool(torch), **options)
+
+    return run
+
+
+def refused(done: Done, code: int, *parts: str) -> str:
+    """One message of one or two lines, nothing on stdout, no traceback. Returns the message."""
+    assert (done.code, done.out) == (code, b""), (done.code, done.err)
+    lines = done.err.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("mi ")]
+    assert starts, done.err
+    message = "\n".join(lines[starts[-1] :])
+    assert len(lines[starts[-1] :]) <= 2, message
+    for word in ("Traceback", "Exception ignored", "unexpected", "MI_TRACEBACK"):
+        assert word not in done.err
+    for part in parts:
+        assert part in message, message
+    return message
