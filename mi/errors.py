@@ -1,7 +1,7 @@
 """The one kind of error that a user sees, and the exit codes.
 
 In: a fact ("no end line"), a next step ("run the command before it again") and a place ("scores.jsonl:17"). Out: what
-`mi/run.py` prints on one or two lines, and the code it exits with. Whatever a user can cause ends here, never in a
+`mi/failures.py` prints on one or two lines, and the code it exits with. Whatever a user can cause ends here, never in a
 traceback.
 """
 

@@ -1,19 +1,15 @@
 """One command's life: its name and its words in, an exit code out.
 
-Parse, run, and turn whatever goes wrong into one clear message and the right exit code. A traceback is shown only under
-MI_TRACEBACK=1. The command asks `invocation()` for how it was called, in the canonical form that the chain of
-a stream records. Only this file and `mi/options.py` know that the parser is typer.
+Parse, run, and hand whatever goes wrong to `mi/failures.py`. The command asks `invocation()` for how it was called, in
+the canonical form that the chain of a stream records. Only this file and `mi/options.py` know that the parser is typer.
 """
 
 from __future__ import annotations
 
-import errno
 import inspect
-import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -23,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, MiError, UsageError
+from mi.errors import OK, USAGE, MiError, UsageError
+from mi.failures import report
 from mi.io import source
 from mi.options import UNRECORDED
-from mi.show.notes import Voice, note, say, voice
+from mi.show.notes import Voice, note, voice
 
 if TYPE_CHECKING:
     from mi.io.chain import Invocation
-
-ONE_LINE = 120  # a message that is longer is put on two lines
 
 
 @dataclass
@@ -56,7 +51,10 @@ def run(command: str, argv: Sequence[str]) -> int:
             _flush()
         return code
     except BaseException as error:
-        return report(error)
+        code = report(error)
+        if isinstance(error, source.TerminalInput):
+            _short_help()
+        return code
     finally:
         voice.reset(token)
 
@@ -105,6 +103,12 @@ def parse(command: str, argv: Sequence[str]) -> Call | int:
         return int(outcome or OK)
     _refuse_empty(calls[0])
     return calls[0]
+
+
+def _usage_error(command: str, error: Any) -> MiError:
+    text = str(error.format_message()).strip().rstrip(".")
+    text = text[:1].lower() + text[1:]
+    return MiError(text, f"see 'mi {command} --help'", code=USAGE)
 
 
 def _refuse_empty(call: Call) -> None:
@@ -203,77 +207,14 @@ def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     table = project()
     names = inspect.signature(function).parameters
     own = table.get(command)
-    merged = {**table, **(own if isinstance(own, dict) else {})}
-    values = {key.replace("-", "_"): value for key, value in merged.items()}
+    own = own if isinstance(own, dict) else {}
+    values = {key.replace("-", "_"): value for key, value in {**table, **own}.items()}
+    for key in own:  # a key of [tool.mi] may be meant for another command, one of [tool.mi.COMMAND] may not
+        if key.replace("-", "_") not in names:
+            raise UsageError(
+                f"mi {command} has no setting {key!r}", f"see 'mi {command} --help'", place="pyproject.toml"
+            )
     return {name: values[name] for name in names if name in values}
-
-
-# Errors
-
-
-def report(error: BaseException) -> int:
-    """Say what went wrong, once, and give the exit code."""
-    if os.environ.get("MI_TRACEBACK") == "1" and not isinstance(error, SystemExit):
-        traceback.print_exception(error)
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else FAILED
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        _discard_stdout()
-        return BROKEN_PIPE
-    failure = explain(error)
-    say(message(failure))
-    if isinstance(error, source.TerminalInput):
-        _short_help()
-    if isinstance(error, OSError):
-        _discard_stdout()
-    return failure.code
-
-
-def message(error: MiError) -> str:
-    """Place, fact, next step, on one line or two."""
-    fact = ": ".join(filter(None, (error.place, error.fact)))
-    if not error.hint:
-        return fact
-    program = voice.get().program
-    one = f"{fact}; {error.hint}"
-    return one if len(program) + 2 + len(one) <= ONE_LINE and "\n" not in one else f"{fact}\n  {error.hint}"
-
-
-def explain(error: BaseException) -> MiError:
-    """Any error as the one kind that a user sees."""
-    if isinstance(error, MiError):
-        return error
-    text = str(error)
-    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-        return MiError("out of memory", "use a smaller --batch-size, or --limit the examples", code=FAILED)
-    if isinstance(error, OSError):
-        return _explain_os(error)
-    if isinstance(error, ModuleNotFoundError):
-        return MiError(f"the Python package {error.name!r} is missing", "install mi again", code=FAILED)
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    fact = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return MiError(f"unexpected {fact}", "MI_TRACEBACK=1 shows where; please report it", code=FAILED)
-
-
-# What a RuntimeError says when memory runs out: torch has no class of its own for it on the CPU.
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "MPS backend out of memory", "bad_alloc")
-_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
-_UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-
-
-def _explain_os(error: OSError) -> MiError:
-    place = str(error.filename) if error.filename is not None else ""
-    if error.errno in _FULL:
-        return MiError(
-            f"cannot write: {_FULL[error.errno]}",
-            "nothing was replaced: make room and run again",
-            place=place,
-            code=FAILED,
-        )
-    fact = (error.strerror or str(error) or type(error).__name__).lower()
-    return MiError(fact, place=place, code=BAD_INPUT if isinstance(error, _UNREADABLE) else FAILED)
 
 
 def _short_help() -> None:
@@ -285,12 +226,6 @@ def _short_help() -> None:
         print(f"\n{first}\nUsage: mi {command} [OPTIONS] [FILE]\nAll options: mi {command} --help", file=sys.stderr)
 
 
-def _usage_error(command: str, error: Any) -> MiError:
-    text = str(error.format_message()).strip().rstrip(".")
-    text = text[:1].lower() + text[1:]
-    return MiError(text, f"see 'mi {command} --help'", code=USAGE)
-
-
 # The process
 
 
@@ -298,15 +233,6 @@ def _flush() -> None:
     """Find out now, not at exit, whether everything was really written."""
     if sys.stdout is not None:
         sys.stdout.flush()
-
-
-def _discard_stdout() -> None:
-    """What is still buffered cannot be written; the interpreter must not try again at exit and complain."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

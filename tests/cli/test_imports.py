@@ -20,7 +20,7 @@ ROWS = (
         "scripts",
         "mi",
     ),  # mi/embedded/*.py are programs of their own; "mi" is mi/__init__.py as a user of others
-    ("commands", "run", "options", "work"),
+    ("commands", "run", "failures", "options", "work"),
     ("core",),
     ("tasks",),
     ("circuit",),
@@ -29,7 +29,7 @@ ROWS = (
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 SHOW_MAY_USE = {"show", "circuit", "io", "errors", ""}
-USE_SHOW = {"show", "commands", "run", "work"}
+USE_SHOW = {"show", "commands", "run", "failures", "work"}
 TORCH_IN = {"core", "scripts"}
 
 

@@ -198,6 +198,16 @@ def test_settings_of_the_wrong_type_are_refused(mi: Session, command: Install) -
     assert len(done.err.splitlines()) <= 2
 
 
+def test_a_misspelled_setting_of_a_command_is_refused(mi: Session, command: Install) -> None:
+    command(sample)
+    Path("pyproject.toml").write_text("[tool.mi]\nno-such-flag = 1\n[tool.mi.view]\nstpes = 9\n")
+    done = mi("view")
+    assert (done.code, done.err) == (
+        2,
+        "mi view: [tool.mi]: mi view has no setting 'stpes'; see 'mi view --help'\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
