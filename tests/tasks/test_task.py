@@ -134,7 +134,9 @@ def test_too_few_prompts_is_an_error_that_says_how_many_there_are(endless: bool)
     with pytest.raises(MiError, match="too few distinct prompts") as caught:
         make(pool, 50, tokenizer=LETTERS)
     least = int(caught.value.hint.removeprefix("ask for at most -n "))
-    assert 0 < least < 50
+    prompts = [" ".join("abcdefghij"[int(digit)] for digit in f"{number:04d}") for number in range(60)]
+    counts = Counter(map(split_of, prompts))
+    assert 0 < least == min(counts["train"], counts["validation"]) < 50
     make(pool, least, tokenizer=LETTERS)
     with pytest.raises(MiError, match=f"{least} "):
         make(pool, least + 1, tokenizer=LETTERS)
