@@ -56,7 +56,7 @@ def test_a_small_vocabulary_adds_digits_behind_a_space_of_its_own(counterfactual
         (a, b), (c, d) = operands(record["clean"]), operands(record["corrupted"])
         assert record["answers"] == [str(a + b)]
         assert record["foils"] == [str(c + d)]
-        assert max(a + b, c + d) < 10
+        assert max(a + b, c + d) < 10 and min(a, b, c, d) > 0
         assert counterfactual != "ones-op1" or (a != c and b == d)
         assert counterfactual != "ones-op2" or (a == c and b != d)
 
