@@ -211,9 +211,7 @@ def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     values = {key.replace("-", "_"): value for key, value in {**table, **own}.items()}
     for key in own:  # a key of [tool.mi] may be meant for another command, one of [tool.mi.COMMAND] may not
         if key.replace("-", "_") not in names:
-            raise UsageError(
-                f"mi {command} has no setting {key!r}", f"see 'mi {command} --help'", place="pyproject.toml"
-            )
+            raise UsageError(f"mi {command} has no setting {key!r}", f"see 'mi {command} --help'", place="[tool.mi]")
     return {name: values[name] for name in names if name in values}
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -87,14 +86,6 @@ def test_the_script_of_a_result_makes_it_again(mi: Session, torch_process: Count
     assert stopped.stdout == b""
 
 
-@pytest.mark.torch_process(1)
-def test_a_closed_standard_input_starts_a_pipe(torch_process: Count) -> None:
-    torch_process()
-    done = sh("mi cache -n 4 <&- >cache.jsonl")
-    assert done.returncode == 0, done.stderr.decode()
-    assert len(stream.read("cache.jsonl", ("cache",)).records) == 8
-
-
 @pytest.mark.torch_process(2)
 def test_two_processes_share_an_empty_store(torch_process: Count) -> None:
     torch_process(2)
@@ -116,21 +107,6 @@ def test_a_full_disk_at_the_end_of_the_work(torch_process: Count) -> None:
     assert b"space" in done.stderr
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
-
-
-@pytest.mark.torch_process(1)
-def test_a_tensor_file_that_may_not_grow_leaves_the_old_result(mi: Session, torch_process: Count) -> None:
-    torch_process()
-    mi("cache", "--task", "ioi", "-n", "2", "--site", "blocks.0.attn.z", "-o", "acts.jsonl").ok()
-    before = {name: Path(name).read_bytes() for name in os.listdir(".")}
-    process = start(
-        *("cache", "--task", "ioi", "-n", "40", "--site", "blocks.0.attn.z", "-o", "acts.jsonl"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
-    )
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 4, err
-    assert b"acts" in err
-    assert {name: Path(name).read_bytes() for name in os.listdir(".")} == before
 
 
 @pytest.mark.torch_process(1)
@@ -156,9 +132,9 @@ def test_too_little_memory_is_one_clear_message(torch_process: Count) -> None:
         assert not Path("cache.jsonl").exists()
 
 
-@pytest.mark.torch_process(4)
+@pytest.mark.torch_process(3)
 def test_a_kill_leaves_the_old_result_or_the_new_one(mi: Session, torch_process: Count) -> None:
-    torch_process(4)
+    torch_process(3)
     mi("cache", "--task", "ioi", "-n", "3", "--site", "blocks.0.attn.z", "-o", "acts.jsonl").ok()
     seed = random.SystemRandom().randrange(1 << 30)
     print("seed", seed)
@@ -170,7 +146,7 @@ def test_a_kill_leaves_the_old_result_or_the_new_one(mi: Session, torch_process:
     whole = time.monotonic() - begun
     assert process.returncode == 0
     new = len(stream.read("acts.jsonl", ("cache",)).records)
-    for _ in range(3):
+    for _ in range(2):
         mi("cache", "--task", "ioi", "-n", "3", "--site", "blocks.0.attn.z", "-o", "acts.jsonl").ok()
         process = start(*words)
         time.sleep(rng.uniform(0.5, 1.05) * whole)
