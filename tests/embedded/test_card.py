@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,14 @@ def test_the_card_reads_as_it_is_rendered() -> None:
     assert len(rows["circuits"]) == len(card.TASKS) * len(card.PERCENTS)
     for row in rows["accuracies"] + rows["circuits"]:
         assert all(re.search(r"\S", cell) for cell in row)
+
+
+def test_the_card_says_what_its_template_says() -> None:
+    text = card.CARD.read_text(encoding="utf-8")
+    template = Path(card.__file__).with_name("card.md").read_text(encoding="utf-8")
+    fixed = [paragraph for paragraph in template.split("\n\n") if "{" not in paragraph]
+    assert len(fixed) > 10
+    assert [paragraph for paragraph in fixed if paragraph.strip() not in text] == []
 
 
 def test_wilsons_interval() -> None:
