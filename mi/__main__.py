@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "gc": "empty the store of tensors that are old or too many",
     },
 }
+MODEL_COMMANDS = ("data", "cache", "attribute", "score", "pipe", "info")  # all others never import torch
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2
@@ -111,6 +112,8 @@ def entry() -> None:
     """The console script. Libraries must not read our flags (nnsight takes -v for itself), so argv is emptied."""
     args = sys.argv[1:]
     sys.argv[1:] = []
+    if args and args[0] not in MODEL_COMMANDS:
+        _without_threads()
     code = main(args)
     try:
         if sys.stdout is not None:
@@ -119,6 +122,13 @@ def entry() -> None:
         _silence(sys.stdout.fileno())
         code = code or FAILED
     sys.exit(code)
+
+
+def _without_threads() -> None:
+    """numpy would start a pool of threads, which takes longer than all that a light command computes."""
+    import os
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _silence(descriptor: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mi import __version__
-from mi.__main__ import COMMANDS
+from mi.__main__ import COMMANDS, entry
 from tests.cli import streams
 from tests.cli.conftest import Session
 from tests.data_dir import CHECKOUT
@@ -94,6 +95,20 @@ LIGHT = [
     ("data", "--list"),
     ("pipe", "prune scores.jsonl ! view"),
 ]
+
+
+@pytest.mark.parametrize(("words", "threads"), [(("prune", "--help"), "1"), (("cache", "--help"), None)])
+def test_only_light_commands_do_without_a_pool_of_threads(
+    words: tuple[str, ...], threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model computes may be numpy's work, and torch's on some machines: there the pool is left alone."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is put back
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    monkeypatch.setattr("sys.argv", ["mi", *words])
+    with pytest.raises(SystemExit):
+        entry()
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
+    os.environ.pop("OPENBLAS_NUM_THREADS", None)
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
