@@ -62,19 +62,20 @@ def produce(
     json: bool,
     fresh: bool,
     warnings: Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], Sequence[str]] = lambda head, records: (),
+    own_tables: bool = False,
 ) -> None:
     """Compute with the model, or take the same result from the store; then write it.
 
     ``head`` is that of the stream that came in ({} where none did); ``depends_on`` all that the result depends on
     beside the command line, the model's weights and the versions of everything. ``warnings`` are what a user should be
-    told about a result, computed or replayed.
+    told about a result, computed or replayed. ``own_tables``: a terminal is shown what only a run knows.
     """
     call = invocation()
     key = memo.key(
         call.command, call.argv, dict(head), loading.device, loading.dtype, *depends_on, inputs=[chosen.weights]
     )
-    on_terminal = wants_table(output, json)
-    found = None if fresh or on_terminal else memo.lookup(key)
+    must_run = fresh or (own_tables and wants_table(output, json))
+    found = None if must_run else memo.lookup(key)
     if found is not None:
         made, records, blobs = found
         _warn(warnings(made, records))
@@ -89,8 +90,7 @@ def produce(
     made = {**result.head, "model": model_head, "chain": head.get("chain", [])}
     made = chain.record(made, invocation(), [*inputs, *chosen.inputs()], kind)
     _warn(warnings(made, result.records))
-    if not on_terminal:
-        memo.remember(key, made, result.records, result.tensors)
+    memo.remember(key, made, result.records, result.tensors)
     emit(made, result.records, result.tensors, output=output, json=json, own=result.tables)
 
 
@@ -110,6 +110,13 @@ def plan_summary(plan: Sequence[Sequence[int]]) -> list[list[int]]:
     return runs
 
 
-def halved(size: int) -> None:
-    """What to say when memory runs out."""
-    note(f"out of memory: batches of {size} from here on, the result is the same")
+def say_halved() -> Callable[[int], None]:
+    """What to say when memory runs out: once, whatever happens after it."""
+    said: list[int] = []
+
+    def halved(size: int) -> None:
+        if not said:
+            note(f"out of memory: batches of {size} or fewer from here on, the result is the same")
+        said.append(size)
+
+    return halved

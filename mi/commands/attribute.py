@@ -106,7 +106,7 @@ def attribute(
                 executor=executor,
                 compat=compat,
                 on_done=bar.advance,
-                on_halved=work.halved,
+                on_halved=work.say_halved(),
             )
         said: dict[str, Any] = {
             "method": method,

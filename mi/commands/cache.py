@@ -115,12 +115,13 @@ def cache(
                 batch_size=batch_size,
                 executor=executor,
                 on_done=bar.advance,
-                on_halved=work.halved,
+                on_halved=work.say_halved(),
             )
         caching: dict[str, Any] = {
             "metric": measure,
             "accuracy": float(got.right.mean()),
             "plan": work.plan_summary(got.plan),
+            "halved": got.halved,
         }
         if site:
             caching |= {"sites": list(site), "positions": positions, "runs": runs}
@@ -152,6 +153,7 @@ def cache(
         json=json,
         fresh=fresh,
         warnings=_warnings,
+        own_tables=True,
     )
 
 
@@ -177,7 +179,12 @@ def _tables(encoded: Sequence[Encoded], got: Baselines, chosen: Chosen, metric: 
         return chosen.tokenizer.decode(list(ids))
 
     rows = [
-        [text(e.clean), text(e.answers[:1]), ", ".join(f"{text([token])} {p:.2f}" for token, p in top), f"{value:.2f}"]
+        [
+            text(e.clean[e.offset :]),
+            text(e.answers[:1]),
+            ", ".join(f"{text([token])} {p:.2f}" for token, p in top),
+            f"{value:.2f}",
+        ]
         for e, top, value in list(zip(encoded, got.top, got.clean, strict=True))[:SHOWN]
     ]
     about = (

@@ -102,7 +102,7 @@ def data(
         from mi.tasks.task import TASKS
 
         raise UsageError(f"name a task ({', '.join(TASKS)}) or give --from FILE", "mi data --list explains them")
-    write(head, records, inputs, output, json)
+    write(head, records, [*inputs, *model_inputs(model, revision)], output, json)
 
 
 Made = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
@@ -160,6 +160,17 @@ def located(model: str | None, revision: str | None) -> Located:
     from mi.io.models import locate
 
     return locate(model, revision)
+
+
+def model_inputs(model: str | None, revision: str | None) -> list[dict[str, Any]]:
+    """The model of -m as an input of the chain's link. The digest is that of the whole folder, as `mi cache` records
+    it, so that one variable of a script stands for the model of both."""
+    from mi.io.digests import model_files, weights_digest
+
+    if not model:
+        return []
+    place = located(model, revision)
+    return [{"name": place.id, "sha256": weights_digest(place.folder), "files": model_files(place.folder)}]
 
 
 def tokenizer_of(place: Located | None, needed: bool = False) -> Tokenizer | None:

@@ -97,7 +97,7 @@ def which_are_right(
             batch_size=batch_size,
             executor=executor,
             on_done=bar.advance,
-            on_halved=work.halved,
+            on_halved=work.say_halved(),
         )
         return [bool(is_right) for is_right in got.right], model.device.type
 

@@ -51,7 +51,7 @@ def score(
         mi score scores.jsonl --ablation mean
     """
     from mi import work
-    from mi.io import stream
+    from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
     from mi.tasks.plan import cost
@@ -61,6 +61,8 @@ def score(
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
+    for blob in piped.blobs.values():
+        blobs.check(blob)
     examples = find.examples(head, task, data, chosen)
     for text in examples.notes:
         note(text)
@@ -68,7 +70,7 @@ def score(
     rows, text = subject.select(examples, which, limit)
     if text:
         note(text)
-    measure = metric or str(head["task"]["metric"])
+    measure = metric or str(examples.head["task"]["metric"])
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
     encoded = subject.encoded(examples, rows, chosen, begin, need_answers=measure != "kl")
     overlap = _overlap(head, examples.head, which)
@@ -99,7 +101,7 @@ def score(
                 batch_size=batch_size,
                 executor=executor,
                 on_done=bar.advance,
-                on_halved=work.halved,
+                on_halved=work.say_halved(),
             )
         said = {
             "ablation": ablation,
@@ -112,7 +114,7 @@ def score(
             "overlap": overlap,
         }
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
-        parts = {key: examples.head[key] for key in ("examples",)}
+        parts = {key: examples.head[key] for key in ("task", "examples")}
         return work.Result(
             head={
                 **kept,
@@ -145,7 +147,7 @@ def _overlap(head: Mapping[str, Any], examples: Mapping[str, Any], split: str) -
     same = head.get("examples", {}).get("sha256") == examples.get("examples", {}).get("sha256")
     if not used or not same or (used != split and "all" not in (used, split)):
         return None
-    return f"the scores were computed on the {used} split of the same examples"
+    return f"the scores were computed on {'all' if used == 'all' else f'the {used} split'} of the same examples"
 
 
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:

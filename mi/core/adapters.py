@@ -165,6 +165,14 @@ class Adapter:
     def n_layers(self) -> int:
         return len(self.layers)
 
+    @property
+    def n_positions(self) -> int | None:
+        """How many tokens learned positions reach; None where positions are computed."""
+        if self.position is None:
+            return None
+        table: Any = self.position.weight
+        return int(table.shape[0])
+
     @cached_property
     def embed(self) -> nn.Module:
         return self.module.get_submodule(self.roles.embed)

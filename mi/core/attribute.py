@@ -125,7 +125,7 @@ def attribute(
     replacement.check(ablation, lengths)
     runner = model.executor(executor)
     rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
-    instead = replacement.make(ablation, model, runner, batches.batches(examples, rows, model.device))
+    instead = replacement.make(ablation, model, runner, examples, rows, on_halved)
     job = _Job(model, runner, chosen, steps_of(method, steps, rule), instead, method == "eap-ig")
     sums = _Sums(model, examples, _reference_batches(len(examples), batch_size) if compat == "mib" else None)
 

@@ -54,6 +54,7 @@ class Baselines:
     activations: dict[str, dict[str, np.ndarray]]
     lengths: np.ndarray
     plan: list[list[int]] = field(repr=False)
+    halved: int = 0
 
 
 def baselines(
@@ -83,9 +84,16 @@ def baselines(
         job.run(part)
         on_done(len(part))
 
-    done = halving(rows, work, on_halved)
+    halvings: list[int] = []
+
+    def halved(size: int) -> None:
+        halvings.append(size)
+        on_halved(size)
+
+    done = halving(rows, work, halved)
+    metric_of, lengths_of = job.metric, np.array(lengths)
     return Baselines(
-        job.metric["clean"], job.metric["corrupted"], job.right, job.top, job.activations, np.array(lengths), done
+        metric_of["clean"], metric_of["corrupted"], job.right, job.top, job.activations, lengths_of, done, len(halvings)
     )
 
 

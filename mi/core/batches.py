@@ -5,7 +5,7 @@ Flows in: encoded examples and a plan. Flows out: :class:`Batch` after batch, as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mi.core.adapters import Adapter
+from mi.errors import MiError
 from mi.tasks.encode import Encoded
 from mi.tasks.plan import Shape, plan
 
@@ -62,10 +63,14 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
 
 
 def plan_for(adapter: Adapter, lengths: Sequence[int], itemsize: int, batch_size: int | None = None) -> list[list[int]]:
-    """The batch plan of examples of these lengths (`mi.tasks.plan`)."""
+    """The batch plan of examples of these lengths (`mi.tasks.plan`).
+
+    Raises:
+        MiError: a prompt is longer than the model has positions for (rotary positions have no end).
+    """
+    longest = max(lengths, default=0)
+    if adapter.n_positions is not None and longest > adapter.n_positions:
+        raise MiError(
+            f"a prompt has {longest} tokens and the model has {adapter.n_positions} positions", "use shorter examples"
+        )
     return plan(lengths, Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size), itemsize, batch_size)
-
-
-def batches(examples: Sequence[Encoded], rows: Sequence[Sequence[int]], device: torch.device) -> Iterator[Batch]:
-    for part in rows:
-        yield make_batch(examples, part, device)

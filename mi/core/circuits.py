@@ -73,7 +73,7 @@ def run_circuits(
     runner = model.executor(executor)
     rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     rows = [part for whole in rows for part in _cut_to_budget(model, whole, lengths[whole[0]])]
-    instead = replacement.make(ablation, model, runner, batches.batches(examples, rows, model.device))
+    instead = replacement.make(ablation, model, runner, examples, rows, on_halved)
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
     tables = [_Table(model, mask) for mask in masks]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mi.core import norms
 from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Executor, Port
+from mi.core.memory import is_out_of_memory
 from mi.core.outputs import Recorder
 from mi.core.receivers import project, projection_ports, receiver_weights
 from mi.errors import MiError
@@ -30,10 +31,21 @@ def check(adapter: Adapter, executor: Executor) -> None:
     Raises:
         MiError: names the identity, the layer and the relative error.
     """
+    try:
+        _check(adapter, executor)
+    except (RuntimeError, IndexError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        fact = str(error).splitlines()[0]
+        raise MiError(f"the adapter does not fit this model: its parts do not fit together: {fact}") from error
+
+
+def _check(adapter: Adapter, executor: Executor) -> None:
     device = next(adapter.module.parameters()).device
     dtype = next(adapter.module.parameters()).dtype
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(adapter.vocab_size, (2, LENGTH), generator=generator).to(device)
+    length = min(LENGTH, adapter.n_positions or LENGTH)
+    ids = torch.randint(adapter.vocab_size, (2, length), generator=generator).to(device)
     seen: dict[Port, Tensor] = {}
 
     def keep(port: Port) -> Edit:
@@ -54,11 +66,11 @@ def check(adapter: Adapter, executor: Executor) -> None:
     recorder = Recorder(adapter)
     edits = recorder.edits() + [keep(port) for port in (*inputs, *normed, *attended, *projections, final)]
     with torch.no_grad():
-        executor.run(ids, edits, torch.full((2,), LENGTH - 1, device=device))
+        executor.run(ids, edits, torch.full((2,), length - 1, device=device))
         outputs = recorder.outputs()
         total = outputs.embed.clone()
         if adapter.position is not None:
-            total += adapter.position(torch.arange(LENGTH, device=device))
+            total += adapter.position(torch.arange(length, device=device))
         for layer, z, mlp in zip(adapter.layers, outputs.z, outputs.mlp, strict=True):
             heads = torch.einsum("bthe,hed->btd", z.unflatten(-1, (adapter.n_heads, -1)), layer.output_weight)
             if layer.output_bias is not None:
@@ -104,6 +116,10 @@ def _jacobian(adapter: Adapter, norm: nn.Module, x: Tensor, dtype: torch.dtype, 
 
 
 def _equal(ours: Tensor, theirs: Tensor, dtype: torch.dtype, otherwise: str) -> None:
+    if ours.shape != theirs.shape:
+        raise MiError(
+            f"the adapter does not fit this model: {otherwise} ({list(ours.shape)}, not {list(theirs.shape)})"
+        )
     ours, theirs = ours.double(), theirs.double()
     if not bool(torch.isfinite(theirs).all()):
         return  # broken weights are named where they are found, not blamed on the adapter

@@ -19,18 +19,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 def halving(
     plan: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], on_halved: Callable[[int], None]
 ) -> list[list[int]]:
-    """Do ``work`` on every batch of the plan, cutting a batch that does not fit in two. Returns the plan as carried
-    out.
+    """Do ``work`` on every batch of the plan; where one does not fit, no batch after it is more than half as large.
 
-    ``work`` must leave nothing behind when it fails. ``on_halved`` is told the new size each time.
+    Returns the plan as carried out. ``work`` must leave nothing behind when it fails. ``on_halved`` is told the new
+    size each time.
 
     Raises:
         RunError: a batch of one example does not fit.
     """
     done: list[list[int]] = []
     todo = [list(rows) for rows in reversed(plan)]
+    most = max((len(rows) for rows in plan), default=0)
     while todo:
         rows = todo.pop()
+        if len(rows) > most:
+            todo += [rows[most:], rows[:most]]
+            continue
         failed = False
         try:
             work(rows)
@@ -48,7 +52,7 @@ def halving(
             )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = (len(rows) + 1) // 2
-        on_halved(middle)
-        todo += [rows[middle:], rows[:middle]]
+        most = (len(rows) + 1) // 2
+        on_halved(most)
+        todo.append(rows)
     return done

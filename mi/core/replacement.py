@@ -1,21 +1,23 @@
 """What a dropped edge carries instead of its source's value: one table for attribution, patching and scoring.
 
-Flows in: the model, a batch, and (for means) averages over the data set. Flows out: :class:`Outputs` of the
+Flows in: the model and, for means, the examples. Flows out: :class:`Outputs` of the
 replacement, broadcastable over batch and position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from mi.core.batches import Batch
+from mi.core.batches import make_batch
 from mi.core.executor import Executor
+from mi.core.memory import halving
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
 from mi.errors import MiError
+from mi.tasks.encode import Encoded
 
 ABLATIONS = ("counterfactual", "zero", "mean", "mean-positional")
 
@@ -53,8 +55,15 @@ def check(name: str, lengths: Iterable[int]) -> None:
         )
 
 
-def make(name: str, model: Model, executor: Executor, batches: Iterable[Batch]) -> Replacement:
-    """The replacement called ``name``. Means are over the clean prompts of ``batches``, all tokens counting alike.
+def make(
+    name: str,
+    model: Model,
+    executor: Executor,
+    examples: Sequence[Encoded],
+    plan: Sequence[Sequence[int]],
+    on_halved: Callable[[int], None] = lambda n: None,
+) -> Replacement:
+    """The replacement called ``name``. Means are over the clean prompts of ``examples``, all tokens counting alike.
 
     Unlike the reference (spec B0 row 5) each node has its own mean over every position of every example.
     """
@@ -62,11 +71,16 @@ def make(name: str, model: Model, executor: Executor, batches: Iterable[Batch]) 
         return Replacement(name)
     totals: list[torch.Tensor] = []
     count = 0
-    for batch in batches:
+
+    def add(rows: Sequence[int]) -> None:
+        nonlocal totals, count
+        batch = make_batch(examples, rows, model.device)
         outputs, _ = record(model, executor, batch.clean, batch.read)
         summed = [_sum(t, name == "mean-positional") for t in (outputs.embed, *outputs.z, *outputs.mlp)]
         totals = summed if not totals else [a + b for a, b in zip(totals, summed, strict=True)]
         count += len(batch) * (1 if name == "mean-positional" else batch.clean.shape[1])
+
+    halving(plan, add, on_halved)
     means = [(total / count).to(model.compute_dtype) for total in totals]
     n_layers = model.adapter.n_layers
     return Replacement(name, Outputs(means[0], means[1 : 1 + n_layers], means[1 + n_layers :]))

@@ -85,11 +85,16 @@ def load(stream: Stream, name: str) -> dict[str, Array]:
     return arrays(stream.blobs[name])
 
 
+def check(blob: Blob) -> None:
+    """Find the bytes and compare them with the record, before anything is computed on what else the stream says."""
+    for _ in chunks(blob):
+        pass
+
+
 def arrays(blob: Blob) -> dict[str, Array]:
     """Find, verify and lay out."""
     if blob.memory is not None:
-        for _ in chunks(blob):
-            pass
+        check(blob)
         return dict(blob.memory.values)
     data = bytearray()
     for chunk in chunks(blob):

@@ -49,7 +49,12 @@ def verify(lines: Iterable[bytes], origin: str) -> Verified:
             raise MiError(
                 "data after the end line", "a stream ends at its first end line: give one at a time", place=place
             )
-        row = parse(line, place, first=head is None)
+        try:
+            row = parse(line, place, first=head is None)
+        except MiError:
+            if line.startswith(b"{") and not line.endswith(b"\n"):
+                raise _cut_short("it breaks off within a line", place) from None
+            raise
         if head is None:
             head = check_head(row, place)
         elif row.get("mi") == "end":
@@ -62,12 +67,14 @@ def verify(lines: Iterable[bytes], origin: str) -> Verified:
     if head is None:
         raise MiError("it is empty", "the command that should have written it failed", place=origin)
     if whole is None:
-        raise MiError(
-            "the stream is cut short: it has no end line",
-            "the command that wrote it died or was stopped; run it again",
-            place=f"{origin}:{number}",
-        )
+        raise _cut_short("it has no end line", f"{origin}:{number}")
     return whole
+
+
+def _cut_short(how: str, place: str) -> MiError:
+    return MiError(
+        f"the stream is cut short: {how}", "the command that wrote it died or was stopped; run it again", place=place
+    )
 
 
 def parse(line: bytes, place: str, first: bool = False) -> dict[str, Any]:

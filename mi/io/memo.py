@@ -67,8 +67,7 @@ def lookup(key: str) -> Result | None:
         with open(path, "rb") as f:
             kept = stream.parse(f, str(path), ())
         for blob in kept.blobs.values():
-            for _ in blobs.chunks(blob):
-                pass
+            blobs.check(blob)
     except (OSError, MiError):
         return None
     with suppress(OSError):

@@ -179,7 +179,7 @@ def sidecar(path: Path, blob: Blob) -> str:
 
 
 def _stem(path: Path) -> str:
-    return atomic.shortened(path.name.removesuffix(SUFFIX), 100)
+    return atomic.shortened(path.name.removesuffix(SUFFIX), 100).replace("\\", "_")  # which no blob's path may hold
 
 
 def check_output(output: str | None) -> None:

@@ -7,6 +7,7 @@ In: the head of a stream, and flags. Out: the examples, verified by their digest
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def examples(head: Mapping[str, Any], task: str | None, data: str | None, model:
     if task and data:
         raise MiError("--task and --data both name examples", "give one of them", code=2)
     if data:
-        return subject.from_file(data, model)
+        return _given(subject.from_file(data, model), head)
     if task:
         n, seed = int(source.get("n", 100)), int(source.get("seed", 0))
         return subject.from_task(task, n, seed, None, model.tokenizer)
@@ -47,6 +48,14 @@ def examples(head: Mapping[str, Any], task: str | None, data: str | None, model:
         f"the examples {wanted[:12]} are not to be found: {'; '.join(tried)}",
         "name the file that holds them with --data FILE",
     )
+
+
+def _given(found: Examples, head: Mapping[str, Any]) -> Examples:
+    """The examples of ``--data``: those of the stream under another path, or others, measured as the stream was."""
+    task = dict(head.get("task") or {})
+    if found.head["examples"]["sha256"] != (head.get("examples") or {}).get("sha256"):
+        task = {**found.head["task"], **({"metric": task["metric"]} if "metric" in task else {})}
+    return replace(found, head={**found.head, "task": task or found.head["task"]})
 
 
 def _same(records: list[dict[str, Any]], source: Mapping[str, Any], wanted: str) -> list[dict[str, Any]] | None:

@@ -171,6 +171,8 @@ def waiting(*words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_command_without_a_traceback(number: signal.Signals, code: int) -> None:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"whoever runs the tests has {signal.Signals(number).name} ignored, as nohup does")
     process = waiting("prune", "-o", "circuit.jsonl")
     process.send_signal(number)
     out, err = process.communicate(timeout=30)

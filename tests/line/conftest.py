@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def write_ids(path: str | Path, seed: int = 0) -> None:
             f.write(json.dumps({"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4}) + "\n")
 
 
+@contextmanager
+def nobody_writes() -> Iterator[None]:
+    """Standard input is /dev/null."""
+    saved = os.dup(0)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the models `model`, `new` (other weights) and `other` (another graph), the data file `ids.jsonl`, every
@@ -95,7 +109,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "score scores.jsonl -o curve.jsonl -q",
             "cache -m model -n 3 -o started.jsonl -q",
         ):
-            assert main(line.split()) == 0, line
+            with nobody_writes():
+                assert main(line.split()) == 0, line
     shutil.rmtree(folder / "cache", ignore_errors=True)
     return folder
 
@@ -160,7 +175,7 @@ def refused(done: Done, code: int, *parts: str) -> str:
     """One message of one or two lines, nothing on stdout, no traceback. Returns the message."""
     assert (done.code, done.out) == (code, b""), (done.code, done.err)
     lines = done.err.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith("mi ")]
+    starts = [number for number, line in enumerate(lines) if line.startswith(("mi ", "mi:"))]
     assert starts, done.err
     message = "\n".join(lines[starts[-1] :])
     assert len(lines[starts[-1] :]) <= 2, message
