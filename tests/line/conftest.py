@@ -27,7 +27,7 @@ from tests.cli.conftest import Done, Session
 NO_TORCH = 99  # exit code of a process that was told not to import torch, and did
 
 # Imported by every Python that has its folder on PYTHONPATH.
-GUARD = f'''
+GUARD = f"""
 import os, socket, sys
 
 class NoTorch:
@@ -42,7 +42,7 @@ def offline(*words, **more):
 if os.environ.get("MI_TEST_TORCH") != "1":
     sys.meta_path.insert(0, NoTorch())
 socket.socket.connect = socket.getaddrinfo = offline
-'''
+"""
 
 STREAMS = ("ioi", "cache", "scores", "circuit", "report", "curve")
 
@@ -69,7 +69,9 @@ def write_ids(path: str | Path, seed: int = 0) -> None:
         for _ in range(12):
             clean = rng.integers(5, 200, size=6).tolist()
             corrupted = [*clean[:2], int(rng.integers(200, 400)), *clean[3:]]
-            f.write(json.dumps({"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4}) + "\n")
+            f.write(
+                json.dumps({"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4}) + "\n"
+            )
 
 
 @contextmanager

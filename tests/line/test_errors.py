@@ -31,7 +31,7 @@ EMPTY = [
     ('mi cache -m model --data "$NOTHING"', 2, ("--data is empty",)),
     ('mi score "$NOTHING"', 2, ("FILE is empty",)),
     ('mi prune scores.jsonl -o "$NOTHING"', 2, ("--output is empty",)),
-    ('mi pipe "cache -m \'$NOTHING\' ! attribute"', 2, ("--model is empty",)),
+    ("mi pipe \"cache -m '$NOTHING' ! attribute\"", 2, ("--model is empty",)),
 ]
 
 FILES = [

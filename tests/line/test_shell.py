@@ -12,6 +12,7 @@ import pytest
 from mi.io import chain, stream
 from tests.line.conftest import Session, Shell, refused, tiny, write_ids
 
+
 def test_the_line_through_tee_gives_the_bytes_of_the_files(sh: Shell, here: Path) -> None:
     """A pipe and files say the same, but for the paths of tensors that lie beside a file."""
     line = "mi cache -m model ioi.jsonl | tee c | mi attribute | tee s | mi prune --percent 60 | tee k | mi score"
@@ -30,7 +31,9 @@ def test_a_reader_that_has_enough_ends_the_line_quietly(sh: Shell, here: Path) -
         done = sh(f"{line} -q | head -c 20; exit ${{PIPESTATUS[0]}}")
         assert done.code in (0, 141), done.err
         assert (len(done.out), done.err) == (20, "")
-    stopped = sh("(sleep 1; mi score scores.jsonl -q; echo $? >code) | true; sleep 0.2; while [ ! -s code ]; do sleep 0.1; done")
+    stopped = sh(
+        "(sleep 1; mi score scores.jsonl -q; echo $? >code) | true; sleep 0.2; while [ ! -s code ]; do sleep 0.1; done"
+    )
     assert (Path("code").read_text().strip(), stopped.err) == ("141", "")
 
 
@@ -67,7 +70,7 @@ def test_the_jq_idiom(sh: Shell, mi: Session) -> None:
     refused(mi("log", "--script", "edited.jsonl"), 3, "edited by hand")
 
 
-ODD = "it's \"odd\" $HOME `x` näme 日本 \\ }"
+ODD = 'it\'s "odd" $HOME `x` näme 日本 \\ }'
 
 
 def test_a_script_makes_the_same_bytes_from_names_that_a_shell_would_stumble_on(
