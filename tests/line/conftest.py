@@ -1,8 +1,9 @@
-"""The main line as a user has it: a small random model and its streams in a folder, a real shell, and no torch by mistake.
+"""The main line as a user has it: a small random model and its streams in a folder, a real shell, and no torch by
+mistake.
 
-`mi` runs a command in this process; `sh` runs a line of bash in which `mi` is this checkout's. A process started by `sh`
-may not import torch unless the test says how many do, and then `torch_process` counts them. What torch would compute
-is in the store already (`made` computed it in this process), so most processes only look it up.
+`mi` runs a command in this process; `sh` runs a line of bash in which `mi` is this checkout's. A process started by
+`sh` may not import torch unless the test says how many do, and then `torch_process` counts them. What torch would
+compute is in the store already (`made` computed it in this process), so most processes only look it up.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def nobody_writes() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the models `model`, `new` (other weights) and `other` (another graph), the data file `ids.jsonl`, every
-    stream of the line, and the `store` that computing them left behind."""
+    """A folder with the models `model`, `new` (other weights) and `other` (another graph), the data file `ids.jsonl`,
+    every stream of the line, and the `store` that computing them left behind."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,4 +1,6 @@
-"""What a user can get wrong, as processes: the exit code, one clear message, nothing on stdout, and no torch loaded for it."""
+"""What a user can get wrong, as processes: the exit code, one clear message, nothing on stdout, and no torch loaded
+for it.
+"""
 
 from __future__ import annotations
 
