@@ -45,8 +45,6 @@ if os.environ.get("MI_TEST_TORCH") != "1":
 socket.socket.connect = socket.getaddrinfo = offline
 """
 
-STREAMS = ("ioi", "cache", "scores", "circuit", "report", "curve")
-
 
 def tiny(folder: Path, seed: int = 0, layers: int = 2) -> None:
     """A GPT-2 of two layers with random weights and the embedded tokenizer, as a Hugging Face folder."""
