@@ -22,7 +22,8 @@ def measure(pairs: int) -> dict[str, Ratio]:
 
         def line(remember: bool) -> None:
             own = store if remember else Path(tempfile.mkdtemp(dir=folder))
-            subprocess.run(["bash", "-o", "pipefail", "-c", LINE], check=True, cwd=folder, env=_environment(own))
+            command = ["bash", "-o", "pipefail", "-c", LINE]
+            subprocess.run(command, check=True, cwd=folder, env=_environment(own), stderr=subprocess.DEVNULL)
 
         line(remember=True)
         found = {}
