@@ -6,7 +6,7 @@ In: the head of a stream, and flags. Out: the examples, verified by their digest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from mi.errors import MiError
 from mi.io import store
 from mi.io.examples import examples_digest
 from mi.io.models import locate
-from mi.tasks import subject
-from mi.tasks import task as tasks
+from mi.tasks import again, subject
 from mi.tasks.subject import Chosen, Examples
+from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as load_tokenizer
 
 
@@ -58,35 +58,11 @@ def _given(found: Examples, head: Mapping[str, Any]) -> Examples:
     return replace(found, head={**found.head, "task": task or found.head["task"]})
 
 
-def _same(records: list[dict[str, Any]], source: Mapping[str, Any], wanted: str) -> list[dict[str, Any]] | None:
-    limit = source.get("limit")
-    if limit is not None:
-        whole = Examples(records, {"examples": {}}, "")
-        records = subject.limited(whole, int(limit)).records
-    return records if examples_digest(records) == wanted else None
-
-
 def _generated(source: Mapping[str, Any], wanted: str, model: Chosen, tried: list[str]) -> list[dict[str, Any]] | None:
     name = source.get("generator")
     if not name:
         return None
-    try:
-        made_for = source.get("tokenizer") or {}
-        tokenizer = model.tokenizer
-        if tokenizer is None or made_for.get("sha256") not in (None, tokenizer.digest):
-            located = locate(made_for.get("id"))
-            tokenizer = load_tokenizer(located.folder, located.id)
-        records, _ = tasks.make(
-            name, int(source["n"]), int(source["seed"]), source.get("counterfactual"), tokenizer,
-            tuple(source.get("splits") or ("train", "validation")),
-        )  # fmt: skip
-        found = _same(records, source, wanted)
-    except (MiError, KeyError, TypeError, ValueError) as error:
-        tried.append(f"generator {name}: {getattr(error, 'fact', error)}")
-        return None
-    if found is None:
-        tried.append(f"generator {name} makes other examples now")
-    return found
+    return _again(f"generator {name}", lambda: again.generate(source, _made_for(source, model)), wanted, tried)
 
 
 def _stored(source: Mapping[str, Any], wanted: str, model: Chosen, tried: list[str]) -> list[dict[str, Any]] | None:
@@ -104,11 +80,30 @@ def _file(source: Mapping[str, Any], wanted: str, model: Chosen, tried: list[str
     if not Path(path).exists():
         tried.append(f"there is no {path}")
         return None
+    return _again(
+        str(path), lambda: again.read_file(source, _made_for(source, model), model.vocab_size or None), wanted, tried
+    )
+
+
+def _made_for(source: Mapping[str, Any], model: Chosen) -> Tokenizer | None:
+    """The tokenizer that the examples were made for: the model's own, or that of the model which the stream names."""
+    named = source.get("tokenizer") or {}
+    if model.tokenizer is not None and named.get("sha256") in (None, model.tokenizer.digest):
+        return model.tokenizer
+    located = locate(named.get("id"))
+    return load_tokenizer(located.folder, located.id)
+
+
+def _again(
+    what: str, remake: Callable[[], list[dict[str, Any]]], wanted: str, tried: list[str]
+) -> list[dict[str, Any]] | None:
+    """The records of ``remake`` if they are those that are wanted; else why not goes into ``tried``."""
     try:
-        found = _same(subject.from_file(str(path), model).records, source, wanted)
-    except MiError as error:
-        tried.append(f"{path}: {error.fact}")
+        records = remake()
+    except (MiError, KeyError, TypeError, ValueError) as error:
+        tried.append(f"{what}: {getattr(error, 'fact', error)}")
         return None
-    if found is None:
-        tried.append(f"{path} holds other examples")
-    return found
+    if examples_digest(records) == wanted:
+        return records
+    tried.append(f"{what} gives other examples now")
+    return None
