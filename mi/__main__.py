@@ -121,7 +121,19 @@ def entry() -> None:
     except OSError:  # it has been said, or nobody reads: the interpreter must not say it again
         _silence(sys.stdout.fileno())
         code = code or FAILED
+    if code == INTERRUPTED:
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End now. An interrupt that passed through exec() of a string, as while a library is imported, makes CPython end
+    `python -m` by the signal itself, whatever the exit code."""
+    import os
+
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _without_threads() -> None:

@@ -27,7 +27,7 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
-    if isinstance(error, KeyboardInterrupt):
+    if _interrupted(error):
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
@@ -37,6 +37,17 @@ def report(error: BaseException) -> int:
     if isinstance(error, OSError):
         _discard_stdout()
     return failure.code
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """A library that was being imported may have made another error of the interrupt."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def message(error: MiError) -> str:

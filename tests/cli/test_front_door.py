@@ -133,3 +133,21 @@ def test_a_command_without_arrays_needs_no_numpy(
     monkeypatch.chdir(tmp_path)
     streams.write_examples("examples.jsonl")
     assert "numpy" not in imported(*words)
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "int('x')"])
+def test_an_interrupt_inside_a_library_s_import_ends_with_130(tmp_path: Path, raised: str) -> None:
+    """CPython remembers an interrupt that passed through exec(), and would end the process by the signal; and numpy
+    makes an ImportError of one."""
+    (tmp_path / "interrupted.py").write_text(
+        "import mi.run, mi.__main__\n"
+        "def execute(command, argv):\n"
+        f"    try: exec('raise KeyboardInterrupt')\n    except KeyboardInterrupt: {raised if '(' in raised else 'raise'}\n"
+        "mi.run.execute = execute\n"
+        "mi.__main__.entry()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(CHECKOUT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted", "log"], capture_output=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
