@@ -7,8 +7,11 @@ something to compute.
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mi.io import chain, channel, memo, source
@@ -50,6 +53,20 @@ def has_stream(file: str | None, task: str | None, data: str | None) -> bool:
     return bool(file) or (handed is not None and handed.input is not None) or source.has_upstream()
 
 
+def import_libraries() -> None:
+    """What every command with a model needs, whichever model it is: most of the time of a short run.
+
+    The collector would look at all that is imported again and again, and find nothing: it is told not to.
+    """
+    if "mi.core.session" in sys.modules:
+        return
+    gc.disable()
+    for name in ("mi.core.session", "transformers.models.auto.modeling_auto", "transformers.models.gpt2.modeling_gpt2"):
+        import_module(name)
+    gc.freeze()
+    gc.enable()
+
+
 def produce(
     compute: Callable[[Model], Result],
     *,
@@ -81,6 +98,7 @@ def produce(
         _warn(warnings(made, records))
         emit(made, records, blobs, output=output, json=json)
         return
+    import_libraries()
     from mi.core.session import opened
 
     with opened(chosen, head.get("graph"), loading, on_wait=note) as model:

@@ -68,7 +68,7 @@ def attribute(
     from mi.tasks import subject
     from mi.tasks.plan import cost
 
-    piped = stream.read(file, ("examples", "cache"))
+    piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:

@@ -81,7 +81,7 @@ def cache(
     from mi.tasks import subject
     from mi.tasks.plan import cost
 
-    piped = stream.read(file, ("examples",)) if work.has_stream(file, task, data) else None
+    piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if piped:

@@ -37,6 +37,7 @@ def data_filter(
 
         mi data ioi -m gpt2 | mi data filter -m gpt2 -o known.jsonl
     """
+    from mi import work
     from mi.errors import MiError
     from mi.io import chain, store, stream
     from mi.io.examples import examples_digest, split_counts
@@ -45,7 +46,7 @@ def data_filter(
     from mi.show.output import emit
     from mi.tasks import subject
 
-    came = stream.read(file, ("examples", "cache"))
+    came = stream.read(file, ("examples", "cache"), work.import_libraries)
     chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle)
     examples = subject.from_stream(came)
     for index, record in enumerate(examples.records):

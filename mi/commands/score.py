@@ -56,7 +56,7 @@ def score(
     from mi.tasks import find, subject
     from mi.tasks.plan import cost
 
-    piped = stream.read(file, ("circuit", "scores"))
+    piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:

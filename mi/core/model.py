@@ -7,7 +7,7 @@ in evaluation mode, on one device, its adapter checked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ class Model:
     graph: Graph
     tokenizer: Tokenizer | None
     identity: Mapping[str, Any]
-    wrapper: Any = field(repr=False)  # nnsight's TransformersModel around the module
+
+    @cached_property
+    def wrapper(self) -> Any:
+        """nnsight's TransformersModel around the module: only the generic executor traces through it."""
+        return nnsight_wrapper(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +175,7 @@ def _refuse_broken(module: nn.Module, located: Located) -> None:
                 )
 
 
-def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "module", wrapper: Any = None) -> Model:
+def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "module") -> Model:
     """A Hugging Face module in memory as a :class:`Model` (weights are frozen in place).
 
     The adapter is checked by its identities.
@@ -192,7 +196,7 @@ def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "mod
         "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
         "revision": None,
     }
-    return Model(module, adapter, graph, tokenizer, identity, wrapper or nnsight_wrapper(module))
+    return Model(module, adapter, graph, tokenizer, identity)
 
 
 def nnsight_wrapper(module: nn.Module) -> Any:

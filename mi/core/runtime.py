@@ -62,7 +62,9 @@ def dtype(name: str = "auto") -> torch.dtype | None:
 def settle(tf32: bool = False) -> None:
     """Deterministic kernels, and full float32 products unless TF32 is asked for."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode(
+        "warn"
+    )  # use_deterministic_algorithms does the same and imports the compiler: 1 s
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that writes every new tensor twice
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

@@ -9,12 +9,14 @@ import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Callable
 from typing import BinaryIO
 
 from mi.errors import MiError, UsageError
 
 IDLE = 2.0  # seconds without a byte, after which one line is said
+PATIENCE = 0.6  # seconds without a byte, after which a command starts on what it will need anyway
 START = "a pipe starts with `mi cache --task ioi | ...`"
 
 
@@ -49,15 +51,15 @@ def has_upstream() -> bool:
     return kind() in ("pipe", "file")
 
 
-def stdin() -> BinaryIO:
-    """Standard input as bytes, ready to read."""
+def stdin(meanwhile: Callable[[], None] | None = None) -> BinaryIO:
+    """Standard input as bytes, ready to read. ``meanwhile`` is called once if the first byte is slow to come."""
     what = kind()
     if what == "terminal":
         raise TerminalInput("stdin is a terminal: no stream to read", f"give a FILE, or pipe one in; {START}")
     if what == "closed":
         raise MiError("standard input is closed", f"give a FILE, or pipe a stream in; {START}", place="stdin")
     f = os.fdopen(os.dup(0), "rb")
-    _wait(f)
+    _wait(f, meanwhile)
     return f
 
 
@@ -70,10 +72,17 @@ def dead_upstream() -> MiError:
     )
 
 
-def _wait(f: BinaryIO) -> None:
-    try:
-        ready, _, _ = select.select([f], [], [], IDLE)
-    except (OSError, ValueError):
-        return
-    if not ready:
+def _wait(f: BinaryIO, meanwhile: Callable[[], None] | None) -> None:
+    begun = time.monotonic()
+    if meanwhile is not None and not _ready(f, PATIENCE):
+        meanwhile()
+    if not _ready(f, max(0.0, begun + IDLE - time.monotonic())):
         note(f"nothing on standard input for {IDLE:.0f} s: waiting for the command before this one")
+
+
+def _ready(f: BinaryIO, seconds: float) -> bool:
+    """Whether there is a byte, or an end, to read. What cannot be waited for is taken as ready."""
+    try:
+        return bool(select.select([f], [], [], seconds)[0])
+    except (OSError, ValueError):
+        return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,13 +58,14 @@ class Stream:
         return [{"name": "examples", "sha256": sha}] if sha else []
 
 
-def read(file: str | None, kinds: Sequence[str]) -> Stream:
-    """Read one stream from a file, or from stdin (None or "-"), and verify all of it. `kinds`: what can be used."""
+def read(file: str | None, kinds: Sequence[str], meanwhile: Callable[[], None] | None = None) -> Stream:
+    """Read one stream from a file, or from stdin (None or "-"), and verify all of it. `kinds`: what can be used.
+    `meanwhile`: work for the time in which stdin keeps us waiting."""
     handed = channel.current()
     if file in (None, "-") and handed is not None and handed.input is not None:
         return parse(handed.input.data.splitlines(keepends=True), "stdin", kinds, memory=handed.input.blobs)
     if file in (None, "-"):
-        with source.stdin() as f:
+        with source.stdin(meanwhile) as f:
             found = lines.split(f, "stdin")
             first = next(found, b"")
             if not first:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mi.errors import BAD_INPUT, USAGE
+from mi.io import source, stream
 from tests.io import plain
 
 PROGRAM = """
@@ -136,3 +137,28 @@ def test_the_wait_before_the_line_is_two_seconds() -> None:
     from mi.io import source
 
     assert source.IDLE == 2
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_time_of_waiting_is_used_once(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    """Not if the bytes are there already."""
+    read, write = os.pipe()
+    monkeypatch.setattr(source, "PATIENCE", 0.01)
+    saved = os.dup(0)
+    os.dup2(read, 0)
+    said: list[str] = []
+
+    def meanwhile() -> None:
+        said.append("called")
+        os.write(write, DATA)
+        os.close(write)
+
+    try:
+        if not slow:
+            meanwhile()
+            said.clear()
+        found = stream.read(None, ("circuit",), meanwhile)
+    finally:
+        os.dup2(saved, 0)
+        os.close(read)
+    assert (said, found.origin) == (["called"] if slow else [], "stdin")

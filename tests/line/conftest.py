@@ -42,6 +42,9 @@ def offline(*words, **more):
 
 if os.environ.get("MI_TEST_TORCH") != "1":
     sys.meta_path.insert(0, NoTorch())
+    from mi.io import source
+
+    source.PATIENCE = 600  # a busy machine may keep stdin waiting although nobody computes
 socket.socket.connect = socket.getaddrinfo = offline
 """
 
