@@ -1,4 +1,4 @@
-"""mi stamp: the lines of a stream that was edited in, the same records sealed again out."""
+"""mi stamp: the lines of a stream that was edited, to its end line, in; the same records sealed again out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from mi.run import invocation
 from mi.show.notes import note
 
 EXAMPLES = ("examples", "cache")  # kinds whose head holds a digest of their records
+END = '{"mi":"end"}'  # the least end line: that the writer came to its end
 
 
 def stamp(file: Input = None, output: Output = None, quiet: Quiet = False) -> None:
     """Seal a stream again after an edit.
 
-    Reads a head and records, with or without an end line, checks them, and writes the stream with a new end line. The
-    chain says that the stream was edited, and the digest of what came in. A stream that is still whole goes through as
-    it is.
+    Reads a head, records and an end line with any count and digest, checks them, and writes the stream with a new end
+    line. The chain says that the stream was edited, and the digest of what came in. A stream that is still whole goes
+    through as it is. One without an end line is refused, as the command that wrote it may have died; whoever took the
+    line out can put one back: {"mi":"end"} is enough.
 
     Examples:
       mi view --json scores.jsonl | jq -c 'select(.mi or .score > 0.1)' | mi stamp | mi prune
@@ -82,7 +84,12 @@ def _edited(
             continue
         if ended:
             raise MiError(f"data after the end line {ended}", "give one stream at a time", place=place)
-        row = lines.parse(text + b"\n", place, first=head is None)
+        try:
+            row = lines.parse(text + b"\n", place, first=head is None)
+        except MiError:
+            if text.startswith(b"{") and not line.endswith(b"\n"):
+                raise _unfinished("it breaks off within a line", place) from None
+            raise
         if head is None:
             head = lines.check_head(row, place)
             stream.check_kind(head, stream.KINDS, origin)
@@ -98,8 +105,19 @@ def _edited(
             places.append(number)
     if head is None:
         raise MiError("it is empty", "there is nothing to seal", place=origin)
+    if not ended:
+        raise _unfinished("it has no end line", f"{origin}:{len(data)}")
     schemas.check(head, records, origin, places)
     return head, records, found
+
+
+def _unfinished(how: str, place: str) -> MiError:
+    """What a command that died left must not be sealed, from a pipe or from a file."""
+    return MiError(
+        f"the stream is cut short: {how}",
+        f"the command that wrote it died or was stopped; if you took the end line out, put {END} back",
+        place=place,
+    )
 
 
 def _count_examples(head: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:

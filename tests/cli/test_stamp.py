@@ -38,8 +38,8 @@ def test_a_whole_stream_goes_through_as_it_is(mi: Session, examples: list[str]) 
     "edit",
     [
         lambda lines: [lines[0], *lines[2:]],  # with its old end line
-        lambda lines: [lines[0], *lines[2:-1]],  # without one
-        lambda lines: [lines[0], "", *lines[2:-1], "", ""],
+        lambda lines: [lines[0], *lines[2:-1], '{"mi":"end"}'],  # with one of whoever took it out
+        lambda lines: [lines[0], "", *lines[2:], "", ""],
         lambda lines: [line + "\r" for line in [lines[0], *lines[2:]]],
         lambda lines: [json.dumps(json.loads(line), indent=None) for line in [lines[0], *lines[2:]]],  # spaces come in
     ],
@@ -66,7 +66,7 @@ def test_sidecars_are_found_from_a_file(mi: Session) -> None:
     streams.write_scores("scores.jsonl")
     lines = Path("scores.jsonl").read_text().splitlines()
     head = json.loads(lines[0]) | {"note": "by hand"}
-    Path("edited.jsonl").write_text("\n".join([json.dumps(head), *lines[1:-1]]))
+    Path("edited.jsonl").write_text("\n".join([json.dumps(head), *lines[1:]]))
     mi("stamp", "edited.jsonl", "-o", "again.jsonl").ok()
     assert mi("view", "again.jsonl").text.splitlines()[1:] == mi("view", "scores.jsonl").text.splitlines()[1:]
 
@@ -84,6 +84,7 @@ def test_sidecars_are_found_from_a_file(mi: Session) -> None:
             lambda lines: [
                 lines[0].replace('"examples"', '"poems"', 1).replace('"kind":"examples"', '"kind":"poems"'),
                 *lines[1:3],
+                lines[-1],
             ],
             "stdin:1",
         ),
@@ -97,10 +98,25 @@ def test_what_is_no_stream_is_refused_with_its_line(mi: Session, examples: list[
 
 def test_a_record_that_breaks_the_schema_is_refused(mi: Session, examples: list[str]) -> None:
     broken = json.dumps({**json.loads(examples[1]), "clean": 7})
-    done = mi("stamp", stdin="\n".join([examples[0], broken]).encode())
+    done = mi("stamp", stdin="\n".join([examples[0], broken, '{"mi":"end"}']).encode())
     assert (done.code, done.out) == (3, b"")
     assert "stdin:2" in done.err
 
 
 def test_nothing_came(mi: Session) -> None:
     assert mi("stamp", stdin=b"").code == 3
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_what_a_dead_upstream_left_is_never_sealed(mi: Session, examples: list[str], from_file: bool) -> None:
+    """Cut at any line, or within one; edited or not."""
+    shorter = [examples[0], *examples[2:]]
+    whole = "\n".join(shorter).encode()
+    for cut in [*range(len(examples[0]) + 1, len(whole) - 1, 97), len(whole) - 1, len(whole) - len(shorter[-1])]:
+        Path("part.jsonl").write_bytes(whole[:cut])
+        done = mi("stamp", "part.jsonl", "-o", "out.jsonl") if from_file else mi("stamp", stdin=whole[:cut])
+        assert (done.code, done.out) == (3, b""), f"cut at byte {cut}"
+        assert f"{'part.jsonl' if from_file else 'stdin'}:" in done.err
+        assert "cut short" in done.err
+        assert '{"mi":"end"}' in done.err, "what to do if that was on purpose"
+        assert not Path("out.jsonl").exists()
