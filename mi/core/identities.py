@@ -4,6 +4,8 @@
 2. The heads' outputs and b_O sum to the attention's output.
 3. The norms' Jacobians, as `norms` computes them, conserve gradients: they equal autograd's.
 4. Each receiver's weights, applied to the norm's output, give the projection's output (q, k and v are where we think).
+5. A first token attends to itself alone: another query there changes nothing at all, another key nothing there (and so
+   neither can be taken for the other, nor for the value, wherever rotary positions or norms come between).
 
 An adapter that is wrong for a model fails here, loudly, instead of giving wrong scores.
 """
@@ -89,6 +91,35 @@ def _check(adapter: Adapter, executor: Executor) -> None:
         for norm, path in ((layer.attention_norm, roles.attention_norm), (layer.mlp_norm, roles.mlp_norm)):
             _jacobian(adapter, norm, seen[Port(f"{base}.{path}", "in")], dtype, f"layer {layer.index}: {path}")
     _jacobian(adapter, adapter.final_norm, seen[final], dtype, roles.final_norm)
+    _queries_and_keys(adapter, executor, ids, outputs.z, dtype)
+
+
+def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list[Tensor], dtype: torch.dtype) -> None:
+    """Identity 5. ``z`` are the heads' outputs of a run without edits."""
+    with torch.no_grad():
+        for which, name, where in ((0, "queries", slice(None)), (1, "keys", slice(0, 1))):
+            recorder = Recorder(adapter)
+            edits = [_elsewhere(adapter, layer, which) for layer in adapter.layers]
+            executor.run(ids, [*edits, *recorder.edits()], torch.zeros(len(ids), dtype=torch.long, device=ids.device))
+            for layer, before, after in zip(adapter.layers, z, recorder.outputs().z, strict=True):
+                fault = f"layer {layer.index}: what it takes for the {name} is something else"
+                _equal(after[:, where], before[:, where], dtype, fault)
+
+
+def _elsewhere(adapter: Adapter, layer: Layer, which: int) -> Edit:
+    """Move the queries (0) or keys (1) of the first position far from where they were."""
+    ports = projection_ports(adapter, layer)
+    rows = slice(None)
+    if len(ports) == 1:
+        start = which * layer.n_heads * layer.d_head
+        rows = slice(start, start + (layer.n_heads, layer.n_kv_heads)[which] * layer.d_head)
+
+    def function(value: Tensor) -> Tensor:
+        value = value.clone()
+        value[:, 0, rows] = value[:, 0, rows].flip(-1) * -3 + value.abs().max()
+        return value
+
+    return Edit(ports[which if len(ports) > 1 else 0], function)
 
 
 def _projections(adapter: Adapter, layer: Layer, seen: dict[Port, Tensor], dtype: torch.dtype) -> None:

@@ -1,6 +1,7 @@
 """Adapters: what the load-time identities catch, and that loading leaves the model as it was."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mi.core.model import load, wrap
 from mi.errors import MiError
 from tests.core.cases import ADAPTED
 from tests.examples import encoded, random_examples
-from tests.models import random_model
+from tests.models import Shape, random_model
 
 
 def with_roles(monkeypatch: pytest.MonkeyPatch, family: str, **wrong: object) -> None:
@@ -41,6 +42,18 @@ def test_a_wrong_adapter_fails_at_load(monkeypatch: pytest.MonkeyPatch, family: 
     with pytest.raises(MiError, match="adapter") as caught:
         wrap(random_model(family, 0))
     assert caught.value.code == 3
+
+
+@pytest.mark.parametrize("order", [order for order in permutations("qkv") if order != tuple("qkv")])
+def test_queries_keys_and_values_cannot_be_taken_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...], seed: int
+) -> None:
+    """Where no key is shared they all have one shape."""
+    shape = Shape(n_kv_heads=4)
+    wrap(random_model("llama", seed, shape))
+    with_roles(monkeypatch, "llama", queries_keys_values=tuple(f"self_attn.{which}_proj" for which in order))
+    with pytest.raises(MiError, match="what it takes for the (queries|keys) is something else"):
+        wrap(random_model("llama", seed, shape))
 
 
 class Doubled(nn.Module):
