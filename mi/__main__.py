@@ -113,7 +113,7 @@ def entry() -> None:
     args = sys.argv[1:]
     sys.argv[1:] = []
     if args and args[0] not in MODEL_COMMANDS:
-        _without_threads()
+        _start_light()
     code = main(args)
     try:
         if sys.stdout is not None:
@@ -121,7 +121,7 @@ def entry() -> None:
     except OSError:  # it has been said, or nobody reads: the interpreter must not say it again
         _silence(sys.stdout.fileno())
         code = code or FAILED
-    if code == INTERRUPTED:
+    if code == INTERRUPTED or _light():
         _leave(code)
     sys.exit(code)
 
@@ -136,11 +136,20 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _without_threads() -> None:
-    """numpy would start a pool of threads, which takes longer than all that a light command computes."""
+def _light() -> bool:
+    """Whether nothing is left that must be put in order: taking every module apart is a tenth of a light command.
+    torch ends in its own way, and so does a profiler, which has yet to write what it saw."""
+    return "torch" not in sys.modules and sys.getprofile() is None and sys.gettrace() is None
+
+
+def _start_light() -> None:
+    """numpy would start a pool of threads, which takes longer than all that a light command computes; and what is
+    imported stays, so to look for garbage while importing is in vain."""
+    import gc
     import os
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(200_000)
 
 
 def _silence(descriptor: int) -> None:

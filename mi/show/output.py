@@ -8,12 +8,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mi.io import blobs, channel, stream
 from mi.io.blobs import Array, Blob
-from mi.show.records import Shown, Wanted, tables
-from mi.show.table import Table, write
+
+if TYPE_CHECKING:
+    from mi.show.records import Shown
+    from mi.show.table import Table
 
 Tensors = Mapping[str, Mapping[str, Array] | Blob]
 
@@ -38,11 +40,15 @@ def emit(
     if not wants_table(output, json):
         stream.write(output, head, records, tensors)
         return
+    from mi.show.records import Wanted, tables  # what draws is not needed where a stream is written
+    from mi.show.table import write
+
     write(list(own) or tables(shown(head, list(records), tensors or {}), Wanted(rows_that_fit())))
 
 
 def shown(head: Mapping[str, Any], records: list[Any], tensors: Tensors) -> Shown:
     """A stream as the tables want it: arrays are loaded only if a table asks for them."""
+    from mi.show.records import Shown
 
     def load(name: str) -> Mapping[str, Any]:
         value = tensors[name]

@@ -97,18 +97,53 @@ LIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("words", "threads"), [(("prune", "--help"), "1"), (("cache", "--help"), None)])
-def test_only_light_commands_do_without_a_pool_of_threads(
-    words: tuple[str, ...], threads: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("words", "light"), [(("prune", "--help"), True), (("cache", "--help"), False)])
+def test_only_light_commands_do_without_a_pool_of_threads_and_a_busy_collector(
+    words: tuple[str, ...], light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a model computes may be numpy's work, and torch's on some machines: there the pool is left alone."""
+    """What a model computes may be numpy's work, and torch's on some machines: there the pool is left alone. And its
+    tensors may be held by a cycle."""
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is put back
     monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    thresholds: list[int] = []
+    monkeypatch.setattr("gc.set_threshold", thresholds.append)
     monkeypatch.setattr("sys.argv", ["mi", *words])
+    monkeypatch.setattr("mi.__main__._leave", sys.exit)
     with pytest.raises(SystemExit):
         entry()
-    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
+    assert (os.environ.get("OPENBLAS_NUM_THREADS"), bool(thresholds)) == (("1", True) if light else (None, False))
     os.environ.pop("OPENBLAS_NUM_THREADS", None)
+
+
+ENDING = """
+import sys
+import mi.__main__ as door
+def main(args):
+    {before}
+    sys.stdout.write("out")
+    sys.stderr.write("err")
+    return 1
+door.main = main
+import atexit
+atexit.register(lambda: print(" in order"))
+door.entry()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "out"),
+    [
+        ("pass", "out"),
+        ("sys.modules['torch'] = sys", "out in order\n"),
+        ("sys.setprofile(lambda *_: None)", "out in order\n"),
+    ],
+    ids=["light", "torch", "profiled"],
+)
+def test_a_light_command_ends_at_once_and_whole(before: str, out: str) -> None:
+    """No module is taken apart; what was written is written."""
+    script = ENDING.format(before=before)
+    done = subprocess.run([sys.executable, "-c", script, "log"], capture_output=True, text=True, cwd=CHECKOUT)
+    assert (done.returncode, done.stdout, done.stderr) == (1, out, "err")
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)

@@ -283,6 +283,7 @@ def test_the_console_script_hides_the_arguments_from_libraries(monkeypatch: pyte
     from mi import __main__
 
     monkeypatch.setattr(sys, "argv", ["mi", "--version", "-v"])
+    monkeypatch.setattr(__main__, "_leave", sys.exit)  # or it would end the tests
     monkeypatch.setattr(__main__, "main", lambda args: seen.update(args=args, argv=list(sys.argv)) or 7)
     with pytest.raises(SystemExit) as left:
         __main__.entry()
