@@ -19,6 +19,7 @@ install: $(DONE)  ## set up .venv, once
 $(DONE): pyproject.toml constraints.txt
 	@.ci/venv $(VENV) $(PYTHON)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q mi  # as an installation that is not editable does; a first start is then like the others
 	@touch $@
 
 demo: $(DONE)  ## run the main line on the embedded model, and show its table

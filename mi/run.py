@@ -10,10 +10,11 @@ import inspect
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +114,10 @@ def _usage_error(command: str, error: Any) -> MiError:
 
 def _refuse_empty(call: Call) -> None:
     """`-m "$MODEL"` with nothing in the variable must not quietly mean the default."""
-    hints = evaluated(call.function)
     for name, value in call.arguments.items():
         if value == "" or (isinstance(value, (list, tuple)) and "" in value):
-            word = _flag(name, getattr(hints[name], "__metadata__", ())) or name.upper()
+            marks = getattr(evaluated(call.function)[name], "__metadata__", ())
+            word = _flag(name, marks) or name.upper()
             raise UsageError(f"{word} is empty", "give it a value, or leave it away")
 
 
@@ -150,7 +151,8 @@ def build(command: str, function: Callable[..., Any], call: Callable[..., Any] |
     return typer.main.get_command(app)
 
 
-def evaluated(function: Callable[..., Any]) -> dict[str, Any]:
+@cache  # a command asks more than once
+def evaluated(function: Callable[..., Any]) -> Mapping[str, Any]:
     """A function's annotations, evaluated. (Python 3.10's `get_type_hints` would hide what stands beside a default of
     None inside an Optional.)"""
     return inspect.get_annotations(function, eval_str=True)
