@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from mi.circuit.graph import from_head
 from mi.errors import BAD_INPUT, FOUND, OK, MiError
 from mi.io import blobs, canonical, chain, stream
 from mi.options import Files, Option, Quiet
@@ -69,5 +68,7 @@ def _facts(found: stream.Stream) -> Iterator[str]:
         raise MiError(fault, "the head was edited", place=f"{found.origin}:1")
     yield count(len(found.head.get("chain", [])), "command")
     if graph := found.head.get("graph"):
+        from mi.circuit.graph import from_head  # numpy, which a stream without a graph does not need
+
         table = blobs.load(found, graph["blob"]) if graph.get("builder") == "explicit" else None
         from_head(graph, table)  # type: ignore[arg-type]  # a table holds no bfloat16
