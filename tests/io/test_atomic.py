@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
+import pty
+import random
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from mi.errors import FAILED, RunError
 from mi.io import atomic
+from tests import waiting
 
 
 def put(path: str | Path, data: bytes) -> None:
@@ -80,8 +82,12 @@ def test_a_link_is_followed() -> None:
 
 
 def test_a_device_and_a_pipe_are_written_straight() -> None:
-    put("/dev/null", b"x")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    outer, inner = pty.openpty()  # a device of our own: a broken writer would replace a shared one for everybody
+    put(os.ttyname(inner), b"x")
+    assert os.read(outer, 100) == b"x"
+    assert stat.S_ISCHR(os.stat(os.ttyname(inner)).st_mode)
+    os.close(outer)
+    os.close(inner)
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
     put("pipe", b"through")
@@ -148,38 +154,33 @@ except RunError as error:
     assert names() == ["out"]
 
 
-def test_killed_at_any_instant_the_file_is_old_or_new() -> None:
+def test_killed_at_any_instant_the_file_is_old_or_new(seed: int) -> None:
     """Two processes replace one file for as long as they live; each read finds one whole version."""
     program = """
 import sys
 from mi.io import atomic
 letter = sys.argv[1].encode()
-print("ready", flush=True)
 while True:
     with atomic.file("out") as f:
         for _ in range(50):
             f.write(letter * 4000)
 """
-    put("out", b"a" * 200_000)
-    for round_ in range(6):
-        writers = [subprocess.Popen([sys.executable, "-c", program, letter], stdout=subprocess.PIPE) for letter in "ab"]
-        for writer in writers:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-        deadline = time.monotonic() + 0.05 + 0.03 * round_
-        while time.monotonic() < deadline:
-            assert_whole(Path("out").read_bytes())
-        for writer in writers:
-            writer.send_signal(signal.SIGKILL)
-            writer.wait()
-            assert writer.stdout is not None
-            writer.stdout.close()
-        assert_whole(Path("out").read_bytes())
+    rng = random.Random(seed)
+    put("out", b"-" * 200_000)
+    for _ in range(4):
+        one, other = ([sys.executable, "-c", program, letter] for letter in "ab")
+        with waiting.killed(one), waiting.killed(other):
+            for letter in (b"a", b"b"):
+                waiting.until(lambda letter=letter: whole(Path("out").read_bytes()) == letter, f"version {letter!r}")
+            waiting.a_moment(rng, 0.02)
+        assert whole(Path("out").read_bytes()) in (b"a", b"b")
 
 
-def assert_whole(data: bytes) -> None:
+def whole(data: bytes) -> bytes:
+    """The letter of a version."""
     assert len(data) == 200_000
     assert len(set(data)) == 1
+    return data[:1]
 
 
 def test_what_a_killed_process_left_is_taken_away_later() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
+import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from mi.errors import BAD_INPUT, MiError
 from mi.io import blobs, chain, store, stream, tensors
+from tests import waiting
 from tests.io import plain
 
 PACKED = tensors.pack("scores", {"edge": np.arange(3.0), "n": np.arange(2, dtype=np.int64)})
@@ -282,24 +282,23 @@ def test_unknown_fields_of_a_blob_record_are_let_pass() -> None:
 # --- whole or not at all ----------------------------------------------------------------------------------------------
 
 
-def test_killed_at_any_instant_a_stream_and_its_sidecar_fit_together() -> None:
+def test_killed_at_any_instant_a_stream_and_its_sidecar_fit_together(seed: int) -> None:
     program = """
 import numpy as np
 from mi.io import stream
 head = {"kind": "scores", "graph": {"builder": "transformer", "digest": "0" * 64}}
-print("ready", flush=True)
 n = 0
 while True:
     n += 1
     stream.write("out.jsonl", head, [], {"scores": {"edge": np.full(5000, n % 7)}})
 """
     stream.write("out.jsonl", plain.HEADS["scores"], [], {"scores": {"edge": np.full(5000, 0)}})
-    for round_ in range(8):
-        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(0.003 + 0.011 * round_)
-            writer.send_signal(signal.SIGKILL)
+    rng = random.Random(seed)
+    for _ in range(5):
+        before = os.stat("out.jsonl").st_ino
+        with waiting.killed([sys.executable, "-c", program]) as writer:
+            waiting.until(lambda before=before: os.stat("out.jsonl").st_ino != before, "a first new stream", writer)
+            waiting.a_moment(rng, 0.02)
         array = blobs.load(stream.read("out.jsonl", ()), "scores")["edge"]
         assert isinstance(array, np.ndarray)
         assert len(set(array.tolist())) == 1

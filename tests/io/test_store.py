@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from mi.errors import FAILED, MiError, RunError
 from mi.io import store, tensors
+from tests import waiting
 from tests.io import plain
 
 RECORDS = [{"clean": "a b", "corrupted": "a c", "id": str(n)} for n in range(3)]
@@ -158,13 +158,15 @@ def test_two_processes_fill_one_empty_store_with_the_same_things(own_store: Path
 def test_killed_at_any_instant_the_store_is_sound(seed: int, own_store: Path) -> None:
     rng = random.Random(seed)
     for _ in range(4):
-        process = putter(seed, 100_000)
+        process = putter(rng.randrange(2**32), 100_000)
+        old = files(own_store)
         start(process)
-        time.sleep(rng.uniform(0, 0.08))
-        process.send_signal(signal.SIGKILL)
+        waiting.a_moment(rng, 0.01)
+        waiting.until(lambda old=old: files(own_store) != old, "a first new entry", process)
+        waiting.a_moment(rng, 0.04)
+        process.kill()
         process.communicate()
-        if own_store.exists():
-            assert_sound(own_store)
+        assert_sound(own_store)
     finisher = putter(seed, 20)
     start(finisher)
     finisher.communicate()

@@ -189,13 +189,17 @@ def test_a_damaged_blob_is_not_carried() -> None:
     ],
 )
 def test_nothing_is_written_where_something_cannot_be(head: Any, record: Any, fact: str) -> None:
-    for output in (None, "out.jsonl", "/dev/null"):
+    os.mkfifo("../pipe")
+    reader = os.open("../pipe", os.O_RDONLY | os.O_NONBLOCK)  # in its stead a broken writer would block
+    for output in (None, "out.jsonl", "../pipe"):
         out = io.BytesIO()
         with pytest.raises(RunError) as caught:
             stream.write(output, {**HEAD, **head}, [{"fine": 1}, record], edges(1), stdout=out)
         assert caught.value.fact == fact
         assert out.getvalue() == b""
         assert names() == []
+    assert os.read(reader, 100) == b""
+    os.close(reader)
 
 
 def test_a_tensor_that_is_not_finite_writes_nothing(own_store: Path) -> None:
