@@ -83,11 +83,12 @@ def _standard_error(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Of the mean over examples, from the sums over shards: sqrt(sum_s n_s (mean_s - mean)^2 / (S - 1) / N)."""
     if "edge_shards" not in arrays or len(arrays["shard_n"]) < 2:
         return None
-    n = arrays["shard_n"].astype(np.float64)[:, None]  # [S, 1]
-    sums = arrays["edge_shards"].astype(np.float64)  # [S, E]
-    mean = sums.sum(axis=0) / n.sum()
-    between = (n * (sums / np.maximum(n, 1) - mean) ** 2).sum(axis=0) / (len(n) - 1)
-    return np.sqrt(between / n.sum())
+    n = arrays["shard_n"].astype(np.float64)  # [S]
+    sums = arrays["edge_shards"].astype(np.float64, copy=False)  # [S, E]
+    apart = sums / np.maximum(n, 1)[:, None]
+    apart -= sums.sum(axis=0) / n.sum()
+    apart *= apart  # in place: to touch new memory takes longer than the arithmetic
+    return np.sqrt(n @ apart / (len(n) - 1) / n.sum())
 
 
 def _means(pattern: str, source: str, receiver: str) -> bool:
