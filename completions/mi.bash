@@ -228,6 +228,34 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'prune --gap')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --time-limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --positive-ratio')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --stable')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --stable-by')
+            _mi_words 'sign inclusion'
+            return
+            ;;
+        'prune --resamples')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'prune --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'prune --keep')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -351,7 +379,7 @@ _mi() {
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
-            'prune') _mi_words '--drop --exact-size --greedy --help --json --keep --output --percent --quiet --signed --threshold --top -h -o -q' ;;
+            'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --top -H -h -o -q' ;;

@@ -106,14 +106,23 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l fresh -d 'Do the wo
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from prune' -F
-complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best edges.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l percent -d 'Keep the best P percent of the graph\'s edges (10 if no rule is given).' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l threshold -d 'Keep every edge whose score is at least T.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l greedy -d 'Grow from the logits: N times the best edge into a node that is already in.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l signed -d 'Rank by signed score, helpful edges first, not by magnitude.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l exact-size -d 'Choose more edges until as many as were asked for are left after pruning.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l keep -d 'Choose these edges first, whatever their score. Repeatable.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l drop -d 'Never choose these edges. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l percent -d 'Keep the best P percent of what is scored (10 if no rule is given).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l threshold -d 'Keep all whose score is at least T.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l greedy -d 'Grow from the logits: N times the best edge (or node) into a node that is already in.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l exact-size -d 'Choose more until as many as were asked for are left after pruning.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l ilp -d 'Find the connected circuit of that size whose scores sum to the most (integer program).'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l gap -d 'With --ilp: stop when the sum is proven to be within the share G of the best (0).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l time-limit -d 'With --ilp: give up after S seconds, and say how near the best it came (300).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l positive-ratio -d 'Give the share R of the size to the best positive scores, the rest to the largest magnitudes.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l stable -d 'Choose only what is the same in at least the share P of bootstrap resamples of the examples.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l stable-by -d 'With --stable: the score\'s sign (the default), or being among as many best as are asked for.' -x -a 'sign inclusion'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l resamples -d 'With --stable: how many (1000).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l strict -d 'Drop a head that no edge feeds through <v>, whatever feeds its <q> and <k>.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l keep -d 'Choose these first, whatever their score. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l drop -d 'Never choose these. Repeatable.' -x
 complete -c mi -n '__fish_seen_subcommand_from prune' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from prune' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'No notes and no progress on stderr.'

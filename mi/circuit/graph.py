@@ -68,6 +68,14 @@ class Graph:
         return roots
 
     @cached_property
+    def feeds(self) -> np.ndarray:
+        """Edges that can feed their target on their own: into <v> where the target has such edges, bool [E]."""
+        into_values = np.array([parse(name).branch == "v" for name in self.receivers], dtype=bool)[self.edges[1]]
+        has_values = np.zeros(len(self.nodes), dtype=bool)
+        has_values[self.target[into_values]] = True
+        return into_values | ~has_values[self.target]
+
+    @cached_property
     def digest(self) -> str:
         """sha256 over the table, not over how it was built."""
         digest = hashlib.sha256(b"mi graph 1\n")
@@ -106,6 +114,10 @@ class Graph:
         wanted[found] = order[place[found]]
         wanted[~found] = -1
         return wanted
+
+    def node_index(self, name: str) -> int:
+        """Index of a node, or -1 where the graph has none of that name."""
+        return self._node_index.get(name, -1)
 
     def edge_index(self, name: str) -> int:
         edge = parse_edge(name)

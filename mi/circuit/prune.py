@@ -2,7 +2,8 @@
 
 A node stays while it has a kept edge coming in and a kept edge going out; an edge stays while both its nodes do. In a
 graph without cycles the fixpoint of that rule is: an edge stays if its source is reached from a root and its target
-reaches the sink, both through kept edges. So two searches over the table replace the loop.
+reaches the sink, both through kept edges. So two searches over the table replace the loop, one forward and one backward
+among the edges that the first has reached.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ import numpy as np
 from mi.circuit.graph import Graph
 
 
-def connected(graph: Graph, mask: np.ndarray) -> np.ndarray:
-    """The edges of `mask` that lie on a path from a root to the sink, bool [E]."""
+def connected(graph: Graph, mask: np.ndarray, strict: bool = False) -> np.ndarray:
+    """The edges of `mask` that lie on a path from a root to the sink, bool [E].
+
+    `strict`: a node that has a receiver <v> is there only while an edge into that receiver is kept. A head that is fed
+    through q or k alone moves where it looks and has nothing of its own to look at.
+    """
     kept = np.flatnonzero(mask)
     source, target = graph.source[kept], graph.target[kept]
+    feeds = graph.feeds[kept] if strict else np.ones(len(kept), dtype=bool)
+    fed = _reached(source[feeds], target[feeds], graph.roots)
+    between = fed[source] & fed[target]
+    source, target, kept = source[between], target[between], kept[between]
     sink = np.zeros(len(graph.nodes), dtype=bool)
     sink[graph.sink] = True
-    on_path = _reached(source, target, graph.roots)[source] & _reached(target, source, sink)[target]
     pruned = np.zeros(graph.n_edges, dtype=bool)
-    pruned[kept[on_path]] = True
+    pruned[kept[_reached(target, source, sink)[target]]] = True
     return pruned
 
 

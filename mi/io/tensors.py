@@ -37,6 +37,7 @@ DTYPES: dict[str, tuple[str, int]] = {
     "BOOL": ("|b1", 1),
 }
 _MAX_HEADER = 100_000_000  # as the safetensors library has it
+MAY_BE_UNSCORED = ("node", "neuron")  # scores: a NaN says that nobody scored the node, which is then always kept
 _CHUNK = 1 << 20
 
 
@@ -202,6 +203,8 @@ def _check_finite(blob: str, key: str, array: np.ndarray, bfloat: bool) -> None:
     for start in range(0, flat.size, _CHUNK):
         part = flat[start : start + _CHUNK]
         good = (part & 0x7F80) != 0x7F80 if bfloat else np.isfinite(part)
+        if key in MAY_BE_UNSCORED and not bfloat:
+            good |= np.isnan(part)
         if not good.all():
             index = np.unravel_index(start + int(np.argmin(good)), array.shape)
             where = f"{key}[{', '.join(str(int(i)) for i in index)}]"

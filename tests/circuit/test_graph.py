@@ -86,7 +86,7 @@ def test_only_one_file_knows_the_arithmetic():
     """Selection, pruning, curves and statistics know the table only; no other file computes an index from a layer."""
     package = Path(mi.circuit.__file__).parent.parent
     sources = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
-    arithmetic = re.compile(r"heads\s*\+\s*1\b|\blayer\s*\*|\*\s*layer\b")
+    arithmetic = re.compile(r"heads\s*\+\s*1\b|\blayer\s*\*|\*\s*layer\b(?!\.)")
     assert {name for name, text in sources.items() if arithmetic.search(text)} == {"circuit/transformer.py"}
     shape = re.compile(r"""n_heads|n_layers|f["'][am]\{""")
     table_only = {n: t for n, t in sources.items() if n.startswith("circuit/") or n == "commands/prune.py"}

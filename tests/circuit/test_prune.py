@@ -79,3 +79,26 @@ def test_nodes_of_a_circuit(seed):
         mask = rng.random(graph.n_edges) < rng.random()
         names = {name for e in kept(mask) for name in (pairs_of(graph)[e][0], oracle.node_of(pairs_of(graph)[e][1]))}
         assert {graph.nodes[i] for i in np.flatnonzero(nodes_of(graph, mask))} == names
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_strict_pruning_equals_the_loop(seed):
+    rng = generator(seed)
+    for _ in range(150):
+        graph = any_graph(rng)
+        mask = rng.random(graph.n_edges) < rng.choice([0.3, 0.6, 0.9])
+        expected = oracle.prune_strictly(pairs_of(graph), np.flatnonzero(mask).tolist(), roots_of(graph))
+        strict = connected(graph, mask, strict=True)
+        assert set(np.flatnonzero(strict).tolist()) == expected
+        assert not (strict & ~connected(graph, mask)).any()
+
+
+def test_a_head_without_values_is_dropped_with_all_that_needs_it():
+    graph = transformer_graph(2, 1)
+    names = ["input->a0.h0<v>", "a0.h0->a1.h0<q>", "input->m0", "m0->a1.h0<k>", "a1.h0->logits", "input->logits"]
+    mask = np.zeros(graph.n_edges, dtype=bool)
+    mask[[graph.edge_index(name) for name in names]] = True
+    assert np.count_nonzero(connected(graph, mask)) == 6
+    assert [graph.edge_name(e) for e in np.flatnonzero(connected(graph, mask, strict=True))] == ["input->logits"]
+    mask[graph.edge_index("m0->a1.h0<v>")] = True
+    assert np.count_nonzero(connected(graph, mask, strict=True)) == 7

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 import safetensors.numpy
 from safetensors.numpy import load_file
 
-from mi.circuit import reading
+from mi.circuit import reading, stability
 from mi.circuit.graph import explicit_graph
+from mi.circuit.levels import Units
 from mi.circuit.transformer import transformer_graph
 from mi.io import stream
 from mi.io.blobs import Blob
@@ -122,6 +124,7 @@ def test_the_head_says_what_was_asked_and_what_came_of_it(scores):
     circuit = prune(file)
     assert circuit.head["selection"] == {
         "rule": "top",
+        "level": "edge",
         "signed": False,
         "requested": 26,
         "selected": 26,
@@ -132,6 +135,7 @@ def test_the_head_says_what_was_asked_and_what_came_of_it(scores):
     assert 0 < len(circuit.records) < 26
     assert prune(file, "--threshold", "1.5", "--signed", "--drop", "m0").head["selection"] == {
         "rule": "threshold",
+        "level": "edge",
         "signed": True,
         "requested": (n := int(((values >= 1.5) & ~np.array(["m0" in name for name in GRAPH.edge_names()])).sum())),
         "selected": n,
@@ -265,6 +269,20 @@ def test_nothing_is_said_without_need(scores, capsys):
         (["--keep", "a7.*"], "--keep 'a7.*' matches no edge or node"),
         (["--drop", "a7.*"], "--drop 'a7.*' matches no edge or node"),
         (["--top", "3", "--keep", "m0"], "edges are always kept, more than the 3"),
+        (["--top", "3", "--ilp", "--exact-size"], "--ilp and --exact-size contradict"),
+        (["--greedy", "3", "--ilp"], "--ilp and --greedy contradict"),
+        (["--threshold", "1", "--ilp"], "--ilp needs a size"),
+        (["--gap", "0.1"], "--gap means nothing without --ilp"),
+        (["--time-limit", "9"], "--time-limit means nothing without --ilp"),
+        (["--ilp", "--gap", "nan"], "--gap nan is not a number"),
+        (["--greedy", "3", "--positive-ratio", "0.5"], "--positive-ratio and --greedy contradict"),
+        (["--signed", "--positive-ratio", "0.5"], "--positive-ratio and --signed contradict"),
+        (["--threshold", "1", "--positive-ratio", "0.5"], "--positive-ratio needs a size"),
+        (["--positive-ratio", "1.5"], "positive-ratio"),
+        (["--stable-by", "sign"], "--stable-by means nothing without --stable"),
+        (["--resamples", "9"], "--resamples means nothing without --stable"),
+        (["--threshold", "1", "--stable", "0.9", "--stable-by", "inclusion"], "--stable-by inclusion needs a size"),
+        (["--ilp", "--top", "1", "--keep", "m0->m1"], "no circuit of this size holds all that --keep names"),
         (["--bogus"], "bogus"),
     ],
 )
@@ -394,3 +412,108 @@ def test_edges_chosen_with_jq(scores):
     assert names(stream.read(str(file.parent / "jq.jsonl"), ("circuit",))) == names(
         prune(file, "--threshold", "1", "--signed")
     )
+
+
+def test_ilp_finds_more_than_any_ranking(scores):
+    _values, file = scores
+    found = prune(file, "--top", "20", "--ilp")
+    selection = found.head["selection"]
+    assert (selection["rule"], selection["requested"], selection["realised"]) == ("ilp", 20, len(found.records))
+    assert len(found.records) <= 20
+    assert selection["total"] == pytest.approx(sum(abs(record["score"]) for record in found.records))
+    assert selection["gap"] < 1e-6
+    assert selection["total"] > sum(abs(r["score"]) for r in prune(file, "--top", "20", "--exact-size").records)
+    rough = prune(file, "--top", "20", "--ilp", "--gap", "0.2", "--time-limit", "60").head["selection"]
+    assert rough["gap"] <= 0.2 and rough["total"] >= 0.8 * selection["total"]
+    percent = prune(file, "--percent", "10", "--ilp", "--drop", "m0", "--keep", "input->logits", "--signed")
+    assert percent.head["selection"]["percent"] == 10.0
+    assert not [name for name in names(percent) if "m0" in name]
+    assert "input->logits" in names(percent)
+
+
+def test_ilp_that_does_not_finish_leaves_nothing(tmp_path, capsys):
+    graph = transformer_graph(6, 8)
+    file = write_scores(tmp_path / "s.jsonl", graph, np.random.default_rng(0).normal(size=graph.n_edges))
+    code, err = refused(capsys, file, "--top", "50", "--ilp", "--time-limit", "0.001")
+    assert code == 4
+    assert "was not solved in 0.001 s" in err
+
+
+def test_a_ratio_of_positive_scores(scores):
+    values, file = scores
+    circuit = prune(file, "--top", "60", "--positive-ratio", "0.9")
+    left = oracle.prune(pairs_of(GRAPH), oracle.positive(values.tolist(), 60, Fraction(9, 10)))
+    assert set(names(circuit)) == {"->".join(pairs_of(GRAPH)[edge]) for edge in left}
+    assert circuit.head["selection"]["positive_ratio"] == 0.9
+    exact = prune(file, "--top", "60", "--positive-ratio", "0.9", "--exact-size").head["selection"]
+    assert circuit.head["selection"]["realised"] < exact["realised"] <= 60
+    with_ilp = prune(file, "--top", "20", "--positive-ratio", "1", "--ilp")
+    assert min(record["score"] for record in with_ilp.records) > 0
+
+
+def test_strict(scores):
+    values, file = scores
+    plain, strict = prune(file, "--top", "60"), prune(file, "--top", "60", "--strict")
+    assert set(names(strict)) < set(names(plain))
+    expected = oracle.prune_strictly(pairs_of(GRAPH), oracle.top(values.tolist(), 60, True))
+    assert set(names(strict)) == {"->".join(pairs_of(GRAPH)[edge]) for edge in expected}
+    assert strict.head["selection"]["strict"] is True
+    size = len(prune(file, "--top", "60", "--strict", "--exact-size").records)
+    assert len(strict.records) < size <= 60
+
+
+def test_the_next_size_is_said_where_a_size_is_not_met(scores):
+    values, file = scores
+    sizes = {len(oracle.prune(pairs_of(GRAPH), oracle.top(values.tolist(), n, True))) for n in range(GRAPH.n_edges + 1)}
+    for budget in (5, 30, 33, 262):
+        selection = prune(file, "--top", str(budget), "--exact-size").head["selection"]
+        assert selection["realised"] == max(size for size in sizes if size <= budget)
+        larger = [size for size in sizes if size > budget]
+        assert selection.get("next_size") == (min(larger) if selection["realised"] < budget and larger else None)
+
+
+def write_shards(path, n_shards=8):
+    """Scores whose shards agree on most edges."""
+    rng = np.random.default_rng(2)
+    sums = 3 * (rng.standard_t(3, size=GRAPH.n_edges) + rng.normal(size=(n_shards, GRAPH.n_edges)))
+    sizes = np.full(n_shards, 3)
+    edge = (sums.sum(axis=0) / sizes.sum()).astype(np.float32)
+    arrays = {"edge": edge, "edge_shards": sums, "shard_n": sizes}
+    stream.write(str(path), head_of(GRAPH), [], {"scores": arrays})
+    return edge, sums, sizes
+
+
+def test_only_stable_edges_are_chosen(tmp_path):
+    file = tmp_path / "scores.jsonl"
+    edge, sums, sizes = write_shards(file)
+    share = stability.sign_stability(edge, sums, sizes, 200, seed=3)
+    flags = ("--percent", "100", "--stable", "0.95", "--resamples", "200", "--seed", "3")
+    circuit = prune(file, *flags)
+    expected = oracle.prune(pairs_of(GRAPH), set(np.flatnonzero(share >= 0.95).tolist()))
+    assert set(names(circuit)) == {"->".join(pairs_of(GRAPH)[e]) for e in expected}
+    assert len(circuit.records) < GRAPH.n_edges
+    stable = {"by": "sign", "least": 0.95, "resamples": 200, "seed": 3, "stable": int((share >= 0.95).sum())}
+    assert circuit.head["selection"]["stability"] == stable
+    unstable = GRAPH.edge_name(int(np.argmin(share)))
+    assert unstable in names(prune(file, *flags, "--keep", unstable))
+    assert len(prune(file, "--top", "20", "--ilp", *flags[2:]).records) <= 20
+
+
+def test_stable_by_inclusion(tmp_path):
+    file = tmp_path / "scores.jsonl"
+    _edge, sums, sizes = write_shards(file)
+    share, alike = stability.inclusion(Units(GRAPH), 60, sums, sizes, resamples=1000)
+    circuit = prune(file, "--top", "60", "--stable", "0.6", "--stable-by", "inclusion")
+    expected = oracle.prune(pairs_of(GRAPH), set(np.flatnonzero(share >= 0.6).tolist()))
+    assert set(names(circuit)) == {"->".join(pairs_of(GRAPH)[e]) for e in expected}
+    assert circuit.head["selection"]["stability"]["jaccard"] == alike
+
+
+def test_stability_needs_shards(tmp_path, capsys):
+    file = write_records(tmp_path / "edges.jsonl", GRAPH, [GOOD])
+    code, err = refused(capsys, file, "--stable", "0.9")
+    assert code == 3
+    assert "without shards" in err
+    code, err = refused(capsys, write_scores(tmp_path / "one.jsonl", GRAPH, np.ones(262)), "--stable", "0.9")
+    assert code == 3
+    assert "1 shard cannot be resampled" in err

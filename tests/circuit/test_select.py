@@ -1,5 +1,7 @@
 """Selection equals the plain loops, ties included, on random graphs that need not be transformers."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -189,3 +191,47 @@ def test_sizes_are_whole_numbers_of_edges():
     assert select.percent_size(1000, 0.7) == 7  # 0.7 / 100 * 1000 is 6.999999999999999
     assert select.percent_size(32_491, 10) == 3249
     assert select.percent_size(262, 100) == 262
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_ratio_of_positive_scores_equals_the_loop_and_grows_with_n(seed):
+    rng = generator(seed)
+    for _ in range(40):
+        graph = any_graph(rng)
+        scores = random_scores(rng, graph.n_edges)
+        ratio = float(rng.choice([0.0, 1.0, 0.3, 0.5, 0.7]))
+        before = np.zeros(graph.n_edges, dtype=bool)
+        for n in range(graph.n_edges + 1):
+            mask = select.positive(graph, scores, n, ratio)
+            assert kept(mask) == oracle.positive(scores.tolist(), n, Fraction(repr(ratio)))
+            assert not (before & ~mask).any()
+            before = mask
+
+
+def test_a_ratio_of_positive_scores_takes_them_in_place_of_larger_negative_ones():
+    graph = transformer_graph(1, 1)
+    scores = np.array([-9, -8, 1, -7, 2, 0, -6, 0.5][: graph.n_edges], dtype=np.float32)
+    assert kept(select.positive(graph, scores, 4, 0.5)) == {0, 1, 2, 4}
+    assert kept(select.positive(graph, scores, 4, 0.25)) == {0, 1, 3, 4}
+    assert kept(select.positive(graph, scores, 4, 0.0)) == {0, 1, 3, 6}
+    assert kept(select.positive(graph, scores, 5, 1.0)) == {0, 1, 2, 4, 7}  # there are three positive ones
+    keep = np.arange(graph.n_edges) == 5
+    assert kept(select.positive(graph, scores, 3, 0.5, keep=keep)) == {0, 4, 5}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_exact_size_with_a_ratio_or_strictly_is_the_best_of_all_sizes(seed):
+    rng = generator(seed)
+    for _ in range(20):
+        graph = any_graph(rng)
+        scores, budget = random_scores(rng, graph.n_edges), int(rng.integers(0, graph.n_edges + 1))
+        strict, ratio = bool(rng.integers(2)), 0.5 if rng.random() < 0.5 else None
+        sizes = []
+        for n in range(graph.n_edges + 1):
+            chosen = select.top(graph, scores, n) if ratio is None else select.positive(graph, scores, n, ratio)
+            sizes.append(np.count_nonzero(connected(graph, chosen, strict)))
+        found = select.exact_size(graph, scores, budget, ratio=ratio, strict=strict)
+        assert np.count_nonzero(found.mask) == max(size for size in sizes if size <= budget)
+        assert found.nominal == sizes.index(np.count_nonzero(found.mask))
+        larger = [size for size in sizes if size > budget]
+        assert found.above == (min(larger) if larger and np.count_nonzero(found.mask) < budget else None)

@@ -4,6 +4,7 @@ An edge is a pair (source, receiver) of names; `node_of(receiver)` is the node t
 is a set of indices into the list of edges. Ties go to the edge that is listed first.
 """
 
+import itertools
 import math
 
 
@@ -71,6 +72,68 @@ def prune(edges, kept, roots=("input",), sink="logits"):
         if left == kept:
             return kept
         kept = left
+
+
+def prune_strictly(edges, kept, roots=("input",), sink="logits"):
+    """The same fixpoint, where a node that can read with <v> needs a kept edge into its <v>."""
+    kept = set(kept)
+    with_values = {node_of(receiver) for _, receiver in edges if receiver.endswith("<v>")}
+    while True:
+        has_outgoing = {edges[e][0] for e in kept} | {sink}
+        fed = {node_of(edges[e][1]) for e in kept if edges[e][1].endswith("<v>")}
+        fed |= {node_of(edges[e][1]) for e in kept if node_of(edges[e][1]) not in with_values}
+        present = has_outgoing & (fed | set(roots))
+        left = {e for e in kept if edges[e][0] in present and node_of(edges[e][1]) in present}
+        if left == kept:
+            return kept
+        kept = left
+
+
+def edges_of_nodes(edges, nodes):
+    """Keeping a node keeps every edge that leaves it."""
+    return {e for e in range(len(edges)) if edges[e][0] in nodes}
+
+
+def prune_nodes(edges, nodes, roots=("input",), sink="logits"):
+    """The nodes of a set that still write something after pruning."""
+    return {edges[e][0] for e in prune(edges, edges_of_nodes(edges, nodes), roots, sink)}
+
+
+def greedy_nodes(edges, scores, n, absolute, sink="logits"):
+    """Grow from the sink: n times the best node that writes into a node which is in; unscored ones are free."""
+    inside, taken = {sink}, set()
+    while True:
+        leads_in = {source for source, receiver in edges if node_of(receiver) in inside} - inside
+        free = {node for node in leads_in if scores[node] is None}
+        if free:
+            inside |= free
+            continue
+        names = list(scores)
+        left = [node for node in names if node in leads_in]
+        if not left or len(taken) == n:
+            return taken
+        best = min(left, key=lambda node: (-value_of(scores[node], absolute), names.index(node)))
+        inside.add(best)
+        taken.add(best)
+
+
+def positive(scores, n, ratio):
+    """The floor(ratio * n) best positive ones, and the largest magnitudes of all others. `ratio` is a Fraction."""
+    order = sorted(range(len(scores)), key=lambda edge: (-abs(scores[edge]), edge))
+    first = [edge for edge in order if scores[edge] > 0][: math.floor(ratio * n)]
+    rest = [edge for edge in order if edge not in first]
+    return set(first + rest[: n - len(first)])
+
+
+def best_subset(worth, budget, is_connected, allowed=lambda subset: True):
+    """The largest sum over all connected subsets of at most `budget` units: every subset is looked at."""
+    best = 0.0
+    for size in range(1, budget + 1):
+        for subset in itertools.combinations(range(len(worth)), size):
+            total = sum(worth[unit] for unit in subset)
+            if total > best and allowed(subset) and is_connected(set(subset)):
+                best = total
+    return best
 
 
 def on_a_path(edges, kept, roots=("input",), sink="logits"):
