@@ -130,8 +130,12 @@ Bos = Annotated[
     Literal["auto", "never"],
     typer.Option("--bos", help="Put the tokenizer's beginning-of-sequence token before text, or never."),
 ]
+Answers = Annotated[
+    Literal["single", "first-token"],
+    typer.Option("--answers", help="Refuse answers of several tokens, or count the first token of each."),
+]
 Metric = Annotated[
-    Literal["logit-diff", "prob-diff", "kl", "accuracy"] | None,
+    Literal["logit-diff", "prob-diff", "normalised-logit", "kl", "js", "accuracy", "top-1", "top-5", "top-10"] | None,
     typer.Option("--metric", show_default=False, help="What is measured at the answer; the default is the task's own."),
 ]
 Ablation = Annotated[

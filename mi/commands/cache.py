@@ -31,6 +31,7 @@ def cache(
     counterfactual: options.Counterfactual = None,
     limit: options.Limit = None,
     bos: options.Bos = "auto",
+    answers: options.Answers = "single",
     metric: options.Metric = None,
     site: Annotated[
         list[str] | None,
@@ -79,6 +80,7 @@ def cache(
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import subject
+    from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
@@ -87,14 +89,15 @@ def cache(
     if piped:
         examples = subject.from_stream(piped)
     elif data:
-        examples = subject.from_file(data, chosen, counterfactual)
+        examples = subject.from_file(data, chosen, counterfactual, answers)
     else:
         examples = subject.from_task(task or subject.DEFAULT_TASK, number, seed, counterfactual, chosen.tokenizer)
     for text in examples.notes:
         note(text)
     examples = subject.limited(examples, limit)
+    examples = subject.answered(examples, answers)
     measure = metric or str(examples.head["task"]["metric"])
-    encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, need_answers=measure != "kl")
+    encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, **needs(measure))
     if dry_run:
         note(cost([len(example.clean) for example in encoded], chosen.located.config(), dtype, batch_size, 2).text())
         return

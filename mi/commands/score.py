@@ -54,6 +54,7 @@ def score(
     from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
+    from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
     piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
@@ -72,7 +73,7 @@ def score(
         note(text)
     measure = metric or str(examples.head["task"]["metric"])
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
-    encoded = subject.encoded(examples, rows, chosen, begin, need_answers=measure != "kl")
+    encoded = subject.encoded(examples, rows, chosen, begin, **needs(measure))
     overlap = _overlap(head, examples.head, which)
     n_circuits = 1 if piped.kind == "circuit" else 20
     if dry_run:

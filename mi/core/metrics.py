@@ -1,12 +1,14 @@
 """Metrics of a run: ``(logits at the read position, batch) -> [batch]``, larger is better; the loss is minus the
 metric.
 
-Definitions: ``spec D1`` of the MIB circuit track, with KL as the sum over the vocabulary (not the mean that its code
-takes) and with answer and foil *sets*.
+Definitions: ``spec D1`` of the MIB circuit track, with KL and JS as sums over the vocabulary (not the means that its
+code takes, spec B0 row 10) and with answer and foil *sets*. Greater-than needs no metric of its own: it is the
+probability difference between the set of years that come later and the set of those that do not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +52,30 @@ def kl(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
     return -(reference.exp() * (reference - logits.log_softmax(-1))).sum(-1)
 
 
+def js(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """Minus JS(clean, run) = 1/2 KL(clean || m) + 1/2 KL(run || m) with m their mean, over the vocabulary, in nats."""
+    assert clean is not None
+    p, q = clean.log_softmax(-1), logits.log_softmax(-1)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    return -0.5 * (p.exp() * (p - middle) + q.exp() * (q - middle)).sum(-1)
+
+
+def normalised_logit(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+    """Mean logit of the answers over the largest logit. Where that is below zero, a worse answer counts more, and
+    near zero nothing can be read from it: logits have no zero of their own."""
+    return _mean(logits, batch.answers, batch.answers_real) / logits.amax(1)
+
+
+def top(k: int) -> Callable[[Logits, Batch, Logits | None], PerExample]:
+    """1 where an answer is among the k largest logits (a tie with the k-th counts)."""
+
+    def compute(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
+        best = _members(logits, batch.answers).masked_fill(~batch.answers_real, float("-inf")).amax(1)
+        return ((logits > best.unsqueeze(1)).sum(1) < k).to(logits.dtype)
+
+    return compute
+
+
 def accuracy(logits: Logits, batch: Batch, clean: Logits | None) -> PerExample:
     """1 where the best answer beats the best foil (with no foils: where the top token is an answer)."""
     best = _members(logits, batch.answers).masked_fill(~batch.answers_real, float("-inf")).amax(1)
@@ -66,16 +92,19 @@ class Metric:
     compute: Callable[[Logits, Batch, Logits | None], PerExample]
     differentiable: bool = True
     needs_clean: bool = False  # compares with the clean run's logits
-    needs_foils: bool = False
+    flat_at_clean: bool = False  # at its largest there: the gradient at the clean run is zero
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("logit-diff", logit_diff, needs_foils=True),
+        Metric("logit-diff", logit_diff),
         Metric("prob-diff", prob_diff),
-        Metric("kl", kl, needs_clean=True),
+        Metric("normalised-logit", normalised_logit),
+        Metric("kl", kl, needs_clean=True, flat_at_clean=True),
+        Metric("js", js, needs_clean=True, flat_at_clean=True),
         Metric("accuracy", accuracy, differentiable=False),
+        *(Metric(f"top-{k}", top(k), differentiable=False) for k in (1, 5, 10)),
     )
 }
 

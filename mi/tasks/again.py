@@ -43,6 +43,7 @@ def read_file(
         vocab_size=vocab_size,
         counterfactual=origin.get("counterfactual"),
         skip=bool(origin.get("skip")),
+        answers=str(origin.get("answers", "single")),
     )
     chosen, _ = assign(reading.records, str(origin.get("split", ALL)))
     return first_of_each_split(chosen, origin.get("limit"))

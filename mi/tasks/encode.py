@@ -8,12 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from mi.errors import MiError
 from mi.tasks.tokenizer import Tokenizer
 
 Place = str | Callable[[int], str]
+RULES = ("single", "first-token")  # what an answer of several tokens is: refused, or its first token
+
+
+class Needs(TypedDict):
+    """Arguments of `encode` that depend on the metric."""
+
+    need_answers: bool
+    need_foils: bool
+
+
+def needs(metric: str) -> Needs:
+    """What of an example a metric reads: divergences read no token, others no foil."""
+    return {
+        "need_answers": metric not in ("kl", "js"),
+        "need_foils": metric in ("logit-diff", "prob-diff", "accuracy"),
+    }
 
 
 @dataclass(frozen=True)
@@ -41,14 +57,19 @@ def encode(
     place: Place = "",
     *,
     need_answers: bool = True,
+    need_foils: bool | None = None,
+    rule: str = "single",
 ) -> list[Encoded]:
     """Encode every record, or raise at the first that cannot be used.
 
     `place` is the name of an examples stream (record 0 is its line 2), or a function from the record's index to its
-    place. `vocab_size` is the model's; by default the tokenizer's. `need_answers=False` is for metrics such as KL.
+    place. `vocab_size` is the model's; by default the tokenizer's. `need_answers=False` is for metrics such as KL;
+    foils are needed where answers are, unless `need_foils` says otherwise (`needs`). `rule` is one of `RULES`.
     """
     limit = vocab_size if vocab_size is not None else (tokenizer.vocab_size if tokenizer else None)
-    context = _Context(tokenizer, bos, limit, need_answers)
+    if rule not in RULES:
+        raise MiError(f"no rule for answers is called {rule!r}", f"rules are {', '.join(RULES)}", code=2)
+    context = _Context(tokenizer, bos, limit, need_answers, need_answers if need_foils is None else need_foils, rule)
     return [context.encode(record, _place(place, index)) for index, record in enumerate(records)]
 
 
@@ -64,6 +85,8 @@ class _Context:
     bos: str
     limit: int | None
     need_answers: bool
+    need_foils: bool
+    rule: str
 
     def encode(self, record: Mapping[str, Any], place: str) -> Encoded:
         clean, offset = self.sequence(record, "clean", place)
@@ -150,19 +173,22 @@ class _Context:
         if index is not None:
             return self.check(index, name, place)
         unknown = tokenizer.unknown(item)
+        if self.rule == "first-token" and item and not unknown:
+            return self.check(tokenizer.first(item), name, place)
         fact = "is not in its vocabulary" if unknown else f"is {_tokens(len(tokenizer.encode(item)))}"
         raise MiError(
             f"{name} must be single tokens, but {item!r} {fact} (tokenizer {tokenizer.id_name!r})",
-            f"did you mean {' ' + item!r}?" if tokenizer.single(" " + item) is not None else "choose another word",
+            f"did you mean {' ' + item!r}?" if tokenizer.single(" " + item) is not None else _OTHER_WORD,
             place=place,
         )
 
     def check_targets(
         self, record: Mapping[str, Any], answers: tuple[int, ...], foils: tuple[int, ...], place: str
     ) -> None:
-        if self.need_answers and not (answers and foils):
-            name = "foils" if answers else "answers"
-            raise MiError(f"no {name}", f"the metric compares answers with foils: give {name!r}", place=place)
+        for name, needed, found in (("answers", self.need_answers, answers), ("foils", self.need_foils, foils)):
+            if needed and not found:
+                what = "compares answers with foils" if self.need_foils else "reads answers"
+                raise MiError(f"no {name}", f"the metric {what}: give {name!r}", place=place)
         shared = [index for index in answers if index in set(foils)]
         if shared:
             raise MiError(
@@ -206,6 +232,9 @@ def _read(record: Mapping[str, Any], length: int, offset: int, place: str) -> in
             place=place,
         )
     return read + offset if read >= 0 else length + read
+
+
+_OTHER_WORD = "choose another word, or mi cache --answers first-token to count only the first token of each"
 
 
 def _tokens(count: int) -> str:

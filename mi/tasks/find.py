@@ -32,7 +32,8 @@ def examples(head: Mapping[str, Any], task: str | None, data: str | None, model:
     if task and data:
         raise MiError("--task and --data both name examples", "give one of them", code=2)
     if data:
-        return _given(subject.from_file(data, model), head)
+        rule = str((head.get("task") or {}).get("answers", "single"))
+        return _given(subject.from_file(data, model, answers=rule), head)
     if task:
         n, seed = int(source.get("n", 100)), int(source.get("seed", 0))
         return subject.from_task(task, n, seed, None, model.tokenizer)
@@ -54,7 +55,7 @@ def _given(found: Examples, head: Mapping[str, Any]) -> Examples:
     """The examples of ``--data``: those of the stream under another path, or others, measured as the stream was."""
     task = dict(head.get("task") or {})
     if found.head["examples"]["sha256"] != (head.get("examples") or {}).get("sha256"):
-        task = {**found.head["task"], **({"metric": task["metric"]} if "metric" in task else {})}
+        task = {**found.head["task"], **{name: task[name] for name in ("metric", "answers") if name in task}}
     return replace(found, head={**found.head, "task": task or found.head["task"]})
 
 

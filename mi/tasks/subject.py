@@ -139,10 +139,14 @@ def from_task(name: str, n: int, seed: int, counterfactual: str | None, tokenize
     return Examples(records, head, lambda index: f"example {index + 1} of {name}")
 
 
-def from_file(path: str, model: Chosen, counterfactual: str | None = None) -> Examples:
+def from_file(path: str, model: Chosen, counterfactual: str | None = None, answers: str = "single") -> Examples:
     """Examples of a data file, in any format that `mi data --from` reads, or an examples stream."""
     reading = read_file(
-        path, tokenizer=model.tokenizer, vocab_size=model.vocab_size or None, counterfactual=counterfactual
+        path,
+        tokenizer=model.tokenizer,
+        vocab_size=model.vocab_size or None,
+        counterfactual=counterfactual,
+        answers=answers,
     )
     examples = {
         "sha256": examples_digest(reading.records),
@@ -151,6 +155,13 @@ def from_file(path: str, model: Chosen, counterfactual: str | None = None) -> Ex
     }
     head = {"task": reading.task, "examples": examples}
     return Examples(reading.records, head, lambda index: f"{path}: example {index + 1}", reading.inputs, reading.notes)
+
+
+def answered(examples: Examples, rule: str) -> Examples:
+    """The same examples under a rule for answers of several tokens; every stage after this one follows it."""
+    if rule == "single":
+        return examples
+    return replace(examples, head={**examples.head, "task": {**examples.head.get("task", {}), "answers": rule}})
 
 
 def limited(examples: Examples, limit: int | None) -> Examples:
@@ -187,8 +198,16 @@ def select(examples: Examples, split: str, limit: int | None = None) -> tuple[li
     return [record["_row"] for record in chosen][:limit], note
 
 
-def encoded(examples: Examples, rows: Sequence[int], model: Chosen, bos: str, *, need_answers: bool) -> list[Encoded]:
-    """The chosen records as token ids of the model.
+def encoded(
+    examples: Examples,
+    rows: Sequence[int],
+    model: Chosen,
+    bos: str,
+    *,
+    need_answers: bool,
+    need_foils: bool | None = None,
+) -> list[Encoded]:
+    """The chosen records as token ids of the model; answers of several tokens by the rule of the head's task.
 
     Raises:
         MiError: names the record that cannot be used.
@@ -201,4 +220,6 @@ def encoded(examples: Examples, rows: Sequence[int], model: Chosen, bos: str, *,
         model.vocab_size or None,
         lambda index: _place(examples.place, rows[index]),
         need_answers=need_answers,
+        need_foils=need_foils,
+        rule=str((examples.head.get("task") or {}).get("answers", "single")),
     )

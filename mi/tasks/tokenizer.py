@@ -67,6 +67,14 @@ class Tokenizer:
                 return int(after[-1])
         return None
 
+    def first(self, text: str) -> int:
+        """The id of the first token of `text` where it continues a prompt."""
+        carrier = "a" if text.startswith(" ") else "\n"
+        before, after = self.encode(carrier), self.encode(carrier + text)
+        if after[: len(before)] == before and len(after) > len(before):
+            return after[len(before)]
+        return self.encode(text)[0]
+
     def unknown(self, text: str) -> list[str]:
         """The parts of `text` that the vocabulary lacks, in order, without repeats."""
         if self.unk_id is None:

@@ -7,8 +7,8 @@ import torch
 
 from tests.oracle.weights import Tensor
 
-NAMES = ("logit-diff", "prob-diff", "kl", "accuracy")
-WITH_GRADIENT = ("logit-diff", "prob-diff", "kl")
+WITH_GRADIENT = ("logit-diff", "prob-diff", "normalised-logit", "kl", "js")
+NAMES = (*WITH_GRADIENT, "accuracy", "top-1", "top-5", "top-10")
 
 
 class Example(Protocol):
@@ -38,6 +38,22 @@ def metric(name: str, logits: Tensor, example: Example, clean_logits: Tensor) ->
     if name == "kl":
         log_p, log_q = torch.log_softmax(clean_logits, 0), torch.log_softmax(logits, 0)
         return -(torch.exp(log_p) * (log_p - log_q)).sum()
+    if name == "js":
+        p, q = torch.softmax(clean_logits, 0), torch.softmax(logits, 0)
+        total = torch.zeros((), dtype=logits.dtype)
+        for token in range(len(logits)):
+            middle = (p[token] + q[token]) / 2
+            total = total + (p[token] * torch.log(p[token] / middle) + q[token] * torch.log(q[token] / middle)) / 2
+        return -total
+    if name == "normalised-logit":
+        largest = logits[0]
+        for value in logits:
+            largest = max(largest, value)
+        return _mean([logits[i] for i in answers]) / largest
+    if name.startswith("top-"):  # fewer than k tokens beat the best answer
+        best = max(float(logits[i]) for i in answers)
+        better = sum(1 for value in logits if float(value) > best)
+        return torch.tensor(float(better < int(name[4:])), dtype=logits.dtype)
     if name == "accuracy":  # the best answer beats every foil; without foils it must be the top token
         rivals = foils or [i for i in range(len(logits)) if i not in answers]
         right = max(float(logits[i]) for i in answers) > max(float(logits[i]) for i in rivals)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mi.errors import MiError
-from mi.tasks.encode import Encoded, encode
+from mi.tasks.encode import Encoded, encode, needs
 from tests.tasks import tokenizers
 from tests.tasks.tokenizers import of_words
 
@@ -142,3 +142,32 @@ def test_the_models_vocabulary_bounds_text_too() -> None:
 def test_answers_may_be_left_out_where_the_metric_needs_none() -> None:
     done = one({"clean": "Mary", "corrupted": "John"}, need_answers=False)
     assert (done.answers, done.foils) == ((), ())
+
+
+def test_an_answer_of_several_tokens_counts_by_its_first_where_the_rule_says_so() -> None:
+    two = PAIR | {"answers": [" Mary home"], "foils": [" John home"]}
+    with pytest.raises(MiError, match="2 tokens") as caught:
+        one(two)
+    assert "--answers first-token" in str(caught.value.hint)
+    done = one(two, rule="first-token")
+    assert (done.answers, done.foils) == ((MARY,), (JOHN,))
+    assert one(PAIR, rule="first-token") == one(PAIR)
+    with pytest.raises(MiError, match="share"):  # nothing tells them apart at the first token
+        one(two | {"foils": [" Mary went"]}, rule="first-token")
+    with pytest.raises(MiError, match="vocabulary"):
+        one(two | {"foils": [" Peter home"]}, rule="first-token")
+    with pytest.raises(MiError, match="no rule"):
+        one(PAIR, rule="last-token")
+
+
+def test_a_metric_asks_for_what_it_reads() -> None:
+    bare, answered = {"clean": "Mary", "corrupted": "John"}, {"clean": "Mary", "corrupted": "John", "answers": [" he"]}
+    for metric in ("kl", "js"):
+        assert one(bare, **needs(metric)).answers == ()
+    for metric in ("top-5", "normalised-logit"):
+        assert one(answered, **needs(metric)).foils == ()
+        with pytest.raises(MiError, match="no answers"):
+            one(bare, **needs(metric))
+    for metric in ("logit-diff", "prob-diff", "accuracy"):
+        with pytest.raises(MiError, match="no foils"):
+            one(answered, **needs(metric))

@@ -33,6 +33,7 @@ class Options:
     vocab_size: int | None = None
     counterfactual: str | None = None
     skip: bool = False
+    answers: str = "single"
 
 
 @dataclass(frozen=True)
@@ -124,17 +125,8 @@ def first_tokens(tokenizer: Tokenizer | None, texts: Sequence[str]) -> list[str 
     """The texts themselves where each is one token; else the ids of their first tokens; None where two begin alike."""
     if tokenizer is None or all(tokenizer.single(text) is not None for text in texts):
         return list(texts)
-    ids = [first_token(tokenizer, text) for text in texts]
+    ids = [tokenizer.first(text) for text in texts]
     return list(ids) if len(set(ids)) == len(ids) else None
-
-
-def first_token(tokenizer: Tokenizer, text: str) -> int:
-    """The id of the first token of `text` where it continues a prompt."""
-    before = tokenizer.encode("a") if text.startswith(" ") else tokenizer.encode("\n")
-    after = tokenizer.encode(("a" if text.startswith(" ") else "\n") + text)
-    if after[: len(before)] == before and len(after) > len(before):
-        return after[len(before)]
-    return tokenizer.encode(text)[0]
 
 
 def plain_name(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mi.errors import MiError, UsageError
 from mi.io import canonical, chain
-from mi.tasks.encode import encode
+from mi.tasks.encode import encode, needs
 from mi.tasks.readers import (
     autocircuit,
     eap_ig,
@@ -65,13 +65,15 @@ def read(
     vocab_size: int | None = None,
     counterfactual: str | None = None,
     skip: bool = False,
+    answers: str = "single",
 ) -> Reading:
     """Read one file (or folder), several of one format, or the two of a format that needs two; "-" is stdin.
 
     `skip` leaves out the rows that cannot be used and says so, instead of refusing the file at the first of them.
+    `answers` is the rule for those of several tokens (`encode.RULES`); the task names it where it is not the default.
     """
     names = [paths] if isinstance(paths, str) else list(paths)
-    options = Options(tokenizer, vocab_size, counterfactual, skip)
+    options = Options(tokenizer, vocab_size, counterfactual, skip, answers)
     groups = [_tables(name) for name in names]
     tables = [table for group in groups for table in group]
     form = _format(tables)
@@ -82,6 +84,7 @@ def read(
         "name": name or _stem(names[0]),
         "metric": metric,
         "counterfactual": counterfactual or form.counterfactual(tables[0]),
+        **({"answers": answers} if answers != "single" else {}),
     }
     inputs = [chain.given(path, _digest(group)) for path, group in zip(names, groups, strict=True)]
     return Reading(records, task, _origin(names, form, options), inputs, reader.notes(tables))
@@ -98,6 +101,8 @@ def _origin(names: Sequence[str], form: Format, options: Options) -> dict[str, A
         origin["tokenizer"] = {"id": options.tokenizer.id_name, "sha256": options.tokenizer.digest}
     if options.skip:
         origin["skip"] = True
+    if options.answers != "single":
+        origin["answers"] = options.answers
     return origin
 
 
@@ -223,7 +228,8 @@ class _Reader:
         """Whether the model can be given this record, as far as the model is known."""
         tokenizer, size = self.options.tokenizer, self.options.vocab_size
         if tokenizer or size is not None:
-            encode([record], tokenizer, vocab_size=size, place=lambda _: row.place, need_answers=metric != "kl")
+            rule = self.options.answers
+            encode([record], tokenizer, vocab_size=size, place=lambda _: row.place, rule=rule, **needs(metric))
 
     def _chosen(self, row: Row, record: Record) -> Record:
         """The record with the counterfactual that was asked for as its `corrupted`."""
