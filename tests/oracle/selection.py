@@ -187,3 +187,37 @@ def faithfulness(circuit, clean, corrupted):
     """Ratio of means, not mean of ratios."""
     m_c, m_m, m_0 = (sum(values) / len(values) for values in (circuit, clean, corrupted))
     return (m_c - m_0) / (m_m - m_0)
+
+
+def auroc(scores, truth, absolute):
+    """The share of pairs of a true and a false edge in which the true one stands above; ties count half."""
+    value = [value_of(score, absolute) for score in scores]
+    pairs = [(value[i], value[j]) for i in range(len(value)) if truth[i] for j in range(len(value)) if not truth[j]]
+    return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
+
+
+def pessimistic(scores, truth, absolute):
+    """Stairs through (0, 0) and the point of every threshold, each step taken at the right: first across, then up."""
+    value = [value_of(score, absolute) for score in scores]
+    points = [(0.0, 0.0)]
+    for limit in sorted(set(value), reverse=True):
+        inside = [i for i in range(len(value)) if value[i] >= limit]
+        false = sum(not truth[i] for i in inside) / (len(truth) - sum(truth))
+        points.append((false, sum(truth[i] for i in inside) / sum(truth)))
+    return sum((1 - right[0]) * (right[1] - left[1]) for left, right in itertools.pairwise(sorted(points)))
+
+
+def mib_auroc(edges, scores, truth, roots=("input",), sink="logits"):
+    """Greedy circuits of ten sizes (n counts down from a float until it is not above zero), pruned; trapezoid."""
+    false, hits = [], []
+    for fraction in PERCENTAGES:
+        n, steps = fraction * len(edges), 0
+        while n > 0:
+            n, steps = n - 1, steps + 1
+        kept = prune(edges, greedy(edges, scores, steps, True, sink), roots, sink)
+        false.append(sum(not truth[e] for e in kept))
+        hits.append(sum(truth[e] for e in kept) / sum(truth))
+    if not false[-1]:
+        return math.nan
+    x = [count / false[-1] for count in false]
+    return sum((x[i + 1] - x[i]) * (hits[i] + hits[i + 1]) / 2 for i in range(len(x) - 1))
