@@ -1,11 +1,14 @@
 """What a dropped edge carries instead of its source's value: one table for attribution, patching and scoring.
 
-Flows in: the model and, for means, the examples. Flows out: :class:`Outputs` of the
-replacement, broadcastable over batch and position.
+Flows in: the model and what the ablation needs: the examples' corrupted prompts, other examples (`drawn`), or constants
+of the examples or of a file (:class:`Given`). Flows out: :class:`Outputs` of the replacement, broadcastable over batch
+and position.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +22,27 @@ from mi.core.outputs import Outputs, Recorder
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 
-ABLATIONS = ("counterfactual", "zero", "mean", "mean-positional")
+OF_A_RUN = ("counterfactual", "resample")
+OF_A_FILE = ("optimal",)  # learned constants: nothing else can make them
+ABLATIONS = (*OF_A_RUN, "zero", "mean", "mean-positional", *OF_A_FILE)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an ablation needs beside the examples: constants that a file holds, and the seed that `resample` draws
+    with.
+    """
+
+    constants: Outputs | None = None
+    seed: int = 0
+
+
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """``outputs(...)`` gives the values; ``means`` is None unless the ablation averages over the data set."""
+    """``values`` gives what replaced edges carry; ``means`` are the constants of an ablation that has some."""
 
     name: str
     means: Outputs | None = None
@@ -32,7 +50,7 @@ class Replacement:
     @property
     def from_corrupted(self) -> bool:
         """Whether the values are those of a run, so that a node that reads only replaced values writes them too."""
-        return self.name == "counterfactual"
+        return self.name in OF_A_RUN
 
 
 def record(model: Model, executor: Executor, ids: torch.Tensor, read: torch.Tensor) -> tuple[Outputs, torch.Tensor]:
@@ -43,16 +61,46 @@ def record(model: Model, executor: Executor, ids: torch.Tensor, read: torch.Tens
     return recorder.outputs(), logits
 
 
-def check(name: str, lengths: Iterable[int]) -> None:
+def check(name: str, lengths: Iterable[int], given: Given = NOTHING) -> None:
     """Refuse an ablation that does not exist or cannot be applied to examples of these lengths."""
     if name not in ABLATIONS:
         raise MiError(f"no ablation '{name}'", f"ablations are {', '.join(ABLATIONS)}", code=2)
+    if name in OF_A_FILE and given.constants is None:
+        raise MiError(f"the constants of '{name}' are learned, not computed", "name their file with --means", code=2)
     several = sorted(set(lengths))
-    if name == "mean-positional" and len(several) > 1:
+    if name == "mean-positional" and given.constants is None and len(several) > 1:
         raise MiError(
             f"mean-positional needs examples of one length, these have {several[0]} to {several[-1]} tokens",
             "use --ablation mean, or data of one length",
         )
+    held = 1 if given.constants is None else given.constants.embed.shape[1]
+    if held > 1 and several and several[-1] > held:
+        raise MiError(
+            f"there are constants for {held} positions, and an example has {several[-1]} tokens",
+            "make them from longer text, or use those that do not depend on the position",
+        )
+
+
+def drawn(name: str, examples: Sequence[Encoded], given: Given = NOTHING) -> Sequence[Encoded]:
+    """The examples as the ablation sees them. For `resample` the corrupted prompt of each is the clean prompt of
+    another one of its length, so that whatever runs on corrupted prompts runs on these.
+
+    The examples of one length stand in a ring, in an order that depends on the seed and on what they are, not on where
+    they stand; each is replaced by the next: never by itself unless it is alone, and all are used equally often.
+    """
+    if name != "resample":
+        return examples
+    rings: dict[int, list[int]] = {}
+    for row in sorted(range(len(examples)), key=lambda row: (_lot(examples[row], given.seed), row)):
+        rings.setdefault(len(examples[row].clean), []).append(row)
+    next_of = {row: ring[(place + 1) % len(ring)] for ring in rings.values() for place, row in enumerate(ring)}
+    return [
+        dataclasses.replace(example, corrupted=examples[next_of[row]].clean) for row, example in enumerate(examples)
+    ]
+
+
+def _lot(example: Encoded, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {example.id} {example.clean}".encode()).hexdigest()
 
 
 def make(
@@ -62,13 +110,31 @@ def make(
     examples: Sequence[Encoded],
     plan: Sequence[Sequence[int]],
     on_halved: Callable[[int], None] = lambda n: None,
+    given: Given = NOTHING,
 ) -> Replacement:
-    """The replacement called ``name``. Means are over the clean prompts of ``examples``, all tokens counting alike.
-
-    Unlike the reference (spec B0 row 5) each node has its own mean over every position of every example.
+    """The replacement called ``name``. Where ``given`` holds no constants, means are over the clean prompts of
+    ``examples``, which are those that `drawn` gave.
     """
-    if name not in ("mean", "mean-positional"):
+    if name in ("zero", *OF_A_RUN):
         return Replacement(name)
+    if given.constants is not None:
+        return Replacement(name, given.constants)
+    return Replacement(name, means(model, executor, examples, plan, name == "mean-positional", on_halved))
+
+
+def means(
+    model: Model,
+    executor: Executor,
+    examples: Sequence[Encoded],
+    plan: Sequence[Sequence[int]],
+    by_position: bool,
+    on_halved: Callable[[int], None] = lambda n: None,
+    on_done: Callable[[int], None] = lambda n: None,
+) -> Outputs:
+    """Each node's own mean over every position of every clean prompt (or at each position), all tokens counting alike.
+
+    The reference (spec B0 row 5) has one vector for all nodes.
+    """
     totals: list[torch.Tensor] = []
     count = 0
 
@@ -76,14 +142,15 @@ def make(
         nonlocal totals, count
         batch = make_batch(examples, rows, model.device)
         outputs, _ = record(model, executor, batch.clean, batch.read)
-        summed = [_sum(t, name == "mean-positional") for t in (outputs.embed, *outputs.z, *outputs.mlp)]
+        summed = [_sum(t, by_position) for t in (outputs.embed, *outputs.z, *outputs.mlp)]
         totals = summed if not totals else [a + b for a, b in zip(totals, summed, strict=True)]
-        count += len(batch) * (1 if name == "mean-positional" else batch.clean.shape[1])
+        count += len(batch) * (1 if by_position else batch.clean.shape[1])
+        on_done(len(batch))
 
     halving(plan, add, on_halved)
-    means = [(total / count).to(model.compute_dtype) for total in totals]
+    found = [(total / count).to(model.compute_dtype) for total in totals]
     n_layers = model.adapter.n_layers
-    return Replacement(name, Outputs(means[0], means[1 : 1 + n_layers], means[1 + n_layers :]))
+    return Outputs(found[0], found[1 : 1 + n_layers], found[1 + n_layers :])
 
 
 def _sum(values: torch.Tensor, by_position: bool) -> torch.Tensor:
@@ -94,10 +161,11 @@ def _sum(values: torch.Tensor, by_position: bool) -> torch.Tensor:
 
 def values(replacement: Replacement, clean: Outputs, corrupted: Outputs | None) -> Outputs:
     """What replaced edges carry in a batch whose clean outputs are ``clean``."""
-    if replacement.name == "counterfactual":
+    if replacement.from_corrupted:
         assert corrupted is not None
         return corrupted
     if replacement.name == "zero":
         return clean.map(lambda t: t.new_zeros(1, 1, t.shape[-1]))
     assert replacement.means is not None
-    return replacement.means
+    length = clean.embed.shape[1]  # constants of a file may reach further than these examples
+    return replacement.means.map(lambda t: t[:, :length])
