@@ -1,5 +1,5 @@
-"""Edges with a score, wherever a stream keeps them: a head, records and perhaps the blob of scores in, names and scores
-out. Used by everything that shows edges."""
+"""What a stream scores, wherever it keeps it: a head, records and perhaps the blob of scores in, names and scores out.
+Used by everything that shows edges; nodes and neurons are in `mi.show.nodes`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from mi.circuit.graph import Graph, from_head
+from mi.circuit.levels import Units
 from mi.circuit.names import ARROW
 from mi.circuit.select import ranked
 from mi.errors import MiError, UsageError
+from mi.show.nodes import Listed, Nodes, listed
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Edges:
     score: np.ndarray  # float [n]
     standard_error: np.ndarray | None = None  # float [n], from disjoint shards of the examples
     graph: Graph | None = None
+    what: str = "edge"
 
     def name(self, index: int) -> str:
         return f"{self.source[index]}{ARROW}{self.receiver[index]}"
@@ -44,7 +47,8 @@ class Edges:
             return matching(self.graph, patterns)
         mask = np.zeros(len(self.score), dtype=bool)
         for pattern in patterns:
-            mask |= [_means(pattern, s, r) for s, r in zip(self.source, self.receiver, strict=True)]
+            means = [_means(pattern, s, r) for s, r in zip(self.source, self.receiver, strict=True)]
+            mask |= np.array(means, dtype=bool)  # an empty circuit has no edges, and an empty list no type
         if not mask.any():
             raise UsageError(
                 f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, a9.*->logits"
@@ -64,27 +68,33 @@ def edges_of(
     head: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     tensors: Callable[[str], Mapping[str, np.ndarray]] | None = None,
-) -> Edges:
-    """The edges of a scores or circuit stream: from its blob where it has one, else from its records."""
+) -> Edges | Nodes | Listed:
+    """What a scores or circuit stream scores: from its blob where it has one, else from its records."""
     if tensors is None:
+        if any("src" not in record for record in records):
+            return listed(records)
         score = np.array([record.get("score", 0.0) for record in records], dtype=np.float64)
         return Edges([r["src"] for r in records], [r["dst"] for r in records], score)
     table = tensors(head["graph"]["blob"]) if head.get("graph", {}).get("builder") == "explicit" else None
     graph = from_head(head["graph"], table)
     arrays = tensors("scores")
-    if "edge" not in arrays:
-        raise MiError("the scores are not scores of edges", "this mi shows the level 'edge' only")
+    level = head.get("attribution", {}).get("level", "edge")
+    if level not in arrays:
+        raise MiError(f"the scores are not scores of {level}s", f"the blob holds {', '.join(sorted(arrays))}")
+    error = _standard_error(arrays, level)
+    if level != "edge":
+        return Nodes(Units(graph, level, arrays[level].shape[-1]), arrays[level].ravel(), error)
     sources = [graph.nodes[i] for i in graph.edges[0].tolist()]
     receivers = [graph.receivers[i] for i in graph.edges[1].tolist()]
-    return Edges(sources, receivers, arrays["edge"], _standard_error(arrays), graph)
+    return Edges(sources, receivers, arrays["edge"], error, graph)
 
 
-def _standard_error(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _standard_error(arrays: Mapping[str, np.ndarray], level: str) -> np.ndarray | None:
     """Of the mean over examples, from the sums over shards: sqrt(sum_s n_s (mean_s - mean)^2 / (S - 1) / N)."""
-    if "edge_shards" not in arrays or len(arrays["shard_n"]) < 2:
+    if f"{level}_shards" not in arrays or len(arrays["shard_n"]) < 2:
         return None
     n = arrays["shard_n"].astype(np.float64)  # [S]
-    sums = arrays["edge_shards"].astype(np.float64, copy=False)  # [S, E]
+    sums = arrays[f"{level}_shards"].reshape(len(n), -1).astype(np.float64, copy=False)  # [S, units]
     apart = sums / np.maximum(n, 1)[:, None]
     apart -= sums.sum(axis=0) / n.sum()
     apart *= apart  # in place: to touch new memory takes longer than the arithmetic

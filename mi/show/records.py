@@ -100,7 +100,7 @@ def _edges(stream: Shown, wanted: Wanted) -> list[Table]:
     shown = chosen[: wanted.top]
     largest = max((abs(float(edges.score[i])) for i in chosen[:1]), default=0.0)
     spread = edges.standard_error
-    columns = [Column("edge"), Column("score", right=True)]
+    columns = [Column(edges.what), Column("score", right=True)]
     if spread is not None:
         columns.append(Column("± s.e.", right=True))
     columns.append(Column(""))
@@ -108,8 +108,11 @@ def _edges(stream: Shown, wanted: Wanted) -> list[Table]:
     for i in shown:
         score = float(edges.score[i])
         error = [] if spread is None else [number(float(spread[i]), 2)]
-        rows.append((edges.name(i), number(score), *error, bar(score, largest)))
-    return [Table(columns, rows, _title(stream), _more(len(rows), len(chosen), "edges"))]
+        if score != score:  # NaN: nobody scored it
+            rows.append((edges.name(i), "", *("" for _ in error), "unscored"))
+        else:
+            rows.append((edges.name(i), number(score), *error, bar(score, largest)))
+    return [Table(columns, rows, _title(stream), _more(len(rows), len(chosen), f"{edges.what}s"))]
 
 
 def _report(stream: Shown, wanted: Wanted) -> list[Table]:

@@ -327,3 +327,67 @@ def test_a_graph_of_features_has_nodes_with_units_in_their_names(tmp_path):
     graph = explicit_graph(["input", "m0/f7", "logits"], ["m0/f7", "logits"], [1, 2], np.array([[0, 1, 0], [0, 1, 1]]))
     assert np.flatnonzero(globs.matching(Units(graph, "node"), ["m0/*"])).tolist() == [1]
     assert np.flatnonzero(globs.matching(Units(graph, "neuron", 2), ["m0/f7/1"])).tolist() == [3]
+
+
+def view(capsys, *words):
+    capsys.readouterr()
+    assert run("view", [str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def rows(text):
+    """The cells of a table, without its title, its head and its last line."""
+    return [line.split() for line in text.splitlines()[2:-1]]
+
+
+def test_nodes_are_shown_best_first_with_their_standard_errors(tmp_path, capsys):
+    values = [np.nan, 0.5, -3.0, 1.0, 0.25, 2.0, 1.5]
+    sums = np.nan_to_num(np.array(values))[None] * np.array([[1.0], [3.0]])
+    file = write(tmp_path / "nodes.jsonl", "node", values, shards=sums)
+    shown = view(capsys, file)
+    table = rows(shown)
+    assert [row[0] for row in table] == ["a0.h1", "a1.h1", "m1", "m0", "a0.h0", "a1.h0", "input"]
+    # shards of 2 examples with means v/2 and 3v/2: sqrt((2 (v/2)^2 + 2 (v/2)^2) / 1 / 4) = v/2
+    assert table[0][1:3] == ["-3", "1.5"]
+    assert table[-1] == ["input", "unscored"]
+    assert "7 nodes" in shown
+    assert [row[0] for row in rows(view(capsys, file, "a1.*"))] == ["a1.h1", "a1.h0"]
+
+
+def test_neurons_are_shown_by_name_and_spelled_as_records(tmp_path, capsys):
+    values = np.arange(28.0).reshape(7, 4) - 3
+    file = write(tmp_path / "neurons.jsonl", "neuron", values)
+    shown = view(capsys, file, "--top", "2")
+    assert [row[:2] for row in rows(shown)] == [["m1/3", "24"], ["m1/2", "23"]]
+    assert "2 of 28 neurons" in shown
+    spelled = view(capsys, "--json", file, "m0/*")
+    (tmp_path / "spelled.jsonl").write_text(spelled)
+    assert prune(tmp_path / "spelled.jsonl", "--percent", "100", "--keep", "m0").records == []  # they lie on no path
+    whole = tmp_path / "whole.jsonl"
+    whole.write_text(view(capsys, "--json", file))
+    assert stream.read(str(whole), ("scores",)).records[0] == {"node": "input", "unit": 0, "score": -3.0}
+    assert prune(whole, "--top", "28").records == prune(file, "--top", "28").records != []
+    shown = view(capsys, whole.parent / "out.jsonl", "m1")
+    assert {row[0] for row in rows(shown)} == {"m1/0", "m1/1", "m1/2", "m1/3"}
+
+
+def test_unscored_nodes_survive_being_spelled_as_records(tmp_path, capsys):
+    file = write(tmp_path / "nodes.jsonl", "node", [np.nan, 0.5, -3.0, 1.0, 0.25, 2.0, np.nan])
+    spelled = tmp_path / "spelled.jsonl"
+    spelled.write_text(view(capsys, "--json", file))
+    assert stream.read(str(spelled), ("scores",)).records[0] == {"node": "input"}
+    assert prune(spelled, "--top", "2").records == prune(file, "--top", "2").records
+    assert "input" in view(capsys, spelled)
+
+
+def test_a_mixed_circuit_is_shown(tmp_path, capsys):
+    records = [{"src": "input", "dst": "a1.h0<q>", "score": 2.0}, {"node": "m1", "unit": 0}]
+    stream.write(str(tmp_path / "mixed.jsonl"), head_of(GRAPH, "circuit"), records)
+    shown = view(capsys, tmp_path / "mixed.jsonl")
+    assert [row[0] for row in rows(shown)] == ["input->a1.h0<q>", "m1/0"]
+    assert "2 records" in shown
+    assert [row[0] for row in rows(view(capsys, tmp_path / "mixed.jsonl", "a1.h0", "nobody"))] == ["input->a1.h0<q>"]
+    assert run("view", [str(tmp_path / "mixed.jsonl"), "nobody"]) == 2
+    prune(write(tmp_path / "nodes.jsonl", "node", NODES), "--top", "0")
+    assert run("view", [str(tmp_path / "out.jsonl"), "m1"]) == 2
+    assert "nothing here is called m1" in capsys.readouterr().err
