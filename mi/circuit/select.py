@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,15 +22,25 @@ from mi.circuit.greedy import greedy_order
 from mi.circuit.levels import Units, units_of
 from mi.errors import MiError, UsageError
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 
 def nominal_size(n_units: int, fraction: float) -> int:
     """int(fraction * n_units), in exact decimals: 29 % of 100 edges is 29 edges, whatever 0.29 * 100 rounds to."""
-    return int(Fraction(repr(float(fraction))) * n_units)
+    return int(_decimal(fraction) * n_units)
 
 
 def percent_size(n_units: int, percent: float) -> int:
     """`nominal_size` of a percentage; 0.7 % of 1000 edges is 7, though 0.7 / 100 rounds to less than 0.007."""
-    return int(Fraction(repr(float(percent))) * n_units / 100)
+    return int(_decimal(percent) * n_units / 100)
+
+
+def _decimal(number: float) -> Fraction:
+    """The number as it is written."""
+    from fractions import Fraction  # which `mi view` does not need
+
+    return Fraction(repr(float(number)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +167,7 @@ def positive_order(ranked_by: Ranking, scores: np.ndarray, ratio: float, n: int 
     positive = (np.asarray(scores).ravel()[order] > 0).tolist()
     helpful = (place for place, is_positive in enumerate(positive) if is_positive)
     either = iter(range(len(order)))
-    share = Fraction(repr(float(ratio)))
+    share = _decimal(ratio)
     taken = [False] * len(order)
     places: list[int] = []
     have = 0
