@@ -112,8 +112,12 @@ _mi() {
             _mi_words 'auto never'
             return
             ;;
+        'cache --answers')
+            _mi_words 'single first-token'
+            return
+            ;;
         'cache --metric')
-            _mi_words 'logit-diff prob-diff kl accuracy'
+            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'cache --site')
@@ -152,12 +156,16 @@ _mi() {
             _mi_words 'eap eap-ig'
             return
             ;;
+        'attribute --level')
+            _mi_words 'edge node neuron'
+            return
+            ;;
         'attribute --steps')
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'attribute --rule')
-            _mi_words 'left midpoint trapezoid'
+            _mi_words 'left right midpoint trapezoid'
             return
             ;;
         'attribute --ablation')
@@ -165,7 +173,7 @@ _mi() {
             return
             ;;
         'attribute --metric')
-            _mi_words 'logit-diff prob-diff kl accuracy'
+            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'attribute --compat')
@@ -273,7 +281,7 @@ _mi() {
             return
             ;;
         'score --metric')
-            _mi_words 'logit-diff prob-diff kl accuracy'
+            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'score --task')
@@ -377,8 +385,8 @@ _mi() {
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
-            'cache') _mi_words '--allow-pickle --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
+            'cache') _mi_words '--allow-pickle --answers --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --level --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;

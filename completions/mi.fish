@@ -61,7 +61,8 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l seed -d 'Seed of everyt
 complete -c mi -n '__fish_seen_subcommand_from cache' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l limit -d 'Use the first N examples of each split only.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l answers -d 'Refuse answers of several tokens, or count the first token of each.' -x -a 'single first-token'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too (repeatable); \'mi info -m\' lists them.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position, or where the metric reads.' -x -a 'all read'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run, the corrupted one, or both.' -x -a 'clean corrupted both'
@@ -80,12 +81,13 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work e
 complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'Gradient at the clean run, or averaged from corrupted to clean.' -x -a 'eap eap-ig'
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of eap-ig.' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where eap-ig takes its steps; left is the reference\'s.' -x -a 'left midpoint trapezoid'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of a method that interpolates (5).' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it takes its steps; the default is the reference\'s.' -x -a 'left right midpoint trapezoid'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Divide by the batch size once more, as the MIB code does.' -x -a 'mib'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the first N examples of each split only.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
@@ -130,7 +132,7 @@ complete -c mi -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show this
 
 complete -c mi -n '__fish_seen_subcommand_from score' -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
-complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff kl accuracy'
+complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'

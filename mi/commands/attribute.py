@@ -1,4 +1,4 @@
-"""`mi attribute`: score every edge of the model's graph."""
+"""`mi attribute`: score every edge, node or neuron of the model's graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
+from mi.core import methods
+from mi.errors import UsageError
 from mi.options import Option
 
 if TYPE_CHECKING:
@@ -13,25 +15,35 @@ if TYPE_CHECKING:
     from mi.core.model import Model
     from mi.work import Result
 
+    MethodName = str
+else:
+    MethodName = Literal[tuple(methods.METHODS)]
+
 SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
 
 
 def attribute(
     file: options.Input = None,
     method: Annotated[
-        Literal["eap", "eap-ig"],
-        Option("--method", help="Gradient at the clean run, or averaged from corrupted to clean."),
+        MethodName, Option("--method", help="How to score; 'mi info' says what each method is.")
     ] = "eap-ig",
-    steps: Annotated[int, Option("--steps", metavar="N", min=1, help="Steps of eap-ig.")] = 5,
+    level: Annotated[
+        Literal["edge", "node", "neuron"] | None,
+        Option("--level", show_default=False, help="What to score; the default is the method's own, mostly edge."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        Option("--steps", metavar="N", min=1, show_default=False, help="Steps of a method that interpolates (5)."),
+    ] = None,
     rule: Annotated[
-        Literal["left", "midpoint", "trapezoid"],
-        Option("--rule", help="Where eap-ig takes its steps; left is the reference's."),
-    ] = "left",
+        Literal["left", "right", "midpoint", "trapezoid"] | None,
+        Option("--rule", show_default=False, help="Where it takes its steps; the default is the reference's."),
+    ] = None,
     ablation: options.Ablation = "counterfactual",
     metric: options.Metric = None,
     compat: Annotated[
         Literal["mib"] | None,
-        Option("--compat", show_default=False, help="Divide by the batch size once more, as the MIB code does."),
+        Option("--compat", show_default=False, help="Give the numbers of the MIB code, mistakes included."),
     ] = None,
     split: options.Split = None,
     limit: options.Limit = None,
@@ -51,7 +63,7 @@ def attribute(
     dry_run: options.DryRun = False,
     fresh: options.Fresh = False,
 ) -> None:
-    """Score every edge of the model: how much the loss rises when the edge is corrupted.
+    """Score every edge, node or neuron of the model: how much the loss rises when it is corrupted.
 
     Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The
     default is EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
@@ -61,13 +73,20 @@ def attribute(
         mi cache --task ioi | mi attribute -o scores.jsonl
 
         mi data ioi | mi attribute --method eap --ablation zero | mi view --top 10
+
+        mi attribute cache.jsonl --level node --method eap-ig --steps 10 --rule midpoint
     """
     from mi import work
     from mi.io import store, stream
     from mi.show.notes import note
     from mi.tasks import subject
-    from mi.tasks.plan import cost
+    from mi.tasks.encode import needs
+    from mi.tasks.plan import cost, shape_of
 
+    config = methods.settle(method, level=level, steps=steps, rule=rule, ablation=ablation, compat=compat)
+    entry = methods.METHODS[method]
+    if metric and not entry.needs_metric:
+        raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
@@ -80,12 +99,12 @@ def attribute(
         note(text)
     measure = metric or str(head["task"]["metric"])
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
-    encoded = subject.encoded(examples, rows, chosen, begin, need_answers=measure != "kl")
+    encoded = subject.encoded(examples, rows, chosen, begin, **needs(measure))
     if dry_run:
-        runs = {"eap": 1, "eap-ig": steps + (rule == "trapezoid")}[method]
-        plain = {"left": 1, "midpoint": 2, "trapezoid": 0}[rule] if method == "eap-ig" else ablation == "counterfactual"
+        located = chosen.located.config()
+        forwards, backwards = methods.cost(config, shape_of(located).n_layers)
         lengths = [len(example.clean) for example in encoded]
-        note(cost(lengths, chosen.located.config(), dtype, batch_size, runs + plain, runs).text())
+        note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
         return
     store.put_examples(examples.records)
 
@@ -98,6 +117,7 @@ def attribute(
                 ready,
                 encoded,
                 method=method,
+                level=level,
                 steps=steps,
                 rule=rule,
                 ablation=ablation,
@@ -110,19 +130,23 @@ def attribute(
             )
         said: dict[str, Any] = {
             "method": method,
-            "ablation": ablation,
-            "metric": measure,
-            "level": "edge",
+            "level": config.level,
             "split": which,
             "n": len(encoded),
             "executor": ready.executor(executor).name,
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
         }
-        if method == "eap-ig":
-            said |= {"steps": steps, "rule": rule}
+        if entry.ablations != ():
+            said["ablation"] = ablation
+        if entry.needs_metric:
+            said["metric"] = measure
+        if config.rule:
+            said |= {"steps": config.steps, "rule": config.rule}
         if compat:
             said["compat"] = compat
+        if entry.selector:
+            said["selector"] = entry.selector
         if _is_complete(got):
             said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
@@ -149,7 +173,11 @@ def attribute(
 def _tensors(got: Attribution) -> dict[str, Any]:
     import numpy as np
 
-    return {"edge": got.edge.astype(np.float32), "edge_shards": got.shards, "shard_n": got.shard_n}
+    return {
+        got.level: got.scores.astype(np.float32),
+        f"{got.level}_shards": got.shards,
+        "shard_n": got.shard_n,
+    }
 
 
 def _is_complete(got: Attribution) -> bool:
@@ -157,7 +185,7 @@ def _is_complete(got: Attribution) -> bool:
 
 
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Completeness: the input's edges should sum to the change of the loss (spec I3)."""
+    """Completeness: the input's scores should sum to the change of the loss (spec I3)."""
     found = head["attribution"].get("completeness")
     if not found:
         return []
@@ -166,7 +194,7 @@ def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> 
         return []
     return [
         (
-            f"the input's edges sum to {attributed:.3g} and the loss changes by {change:.3g}: "
+            f"the input's scores sum to {attributed:.3g} and the loss changes by {change:.3g}: "
             "more --steps would bring them together"
         )
     ]

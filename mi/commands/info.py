@@ -71,6 +71,7 @@ def info(
 def installation() -> dict[str, Any]:
     """Versions, devices and names. Nothing heavy is imported for it."""
     from mi import __version__, embedded
+    from mi.core.methods import METHODS
     from mi.io import store
     from mi.io.chain import version
     from mi.tasks.task import TASKS
@@ -89,6 +90,10 @@ def installation() -> dict[str, Any]:
             for t in TASKS.values()
         ],
         "methods": methods(),
+        "attribution": [
+            {"name": m.name, "summary": m.summary, "levels": list(m.levels), "flags": list(m.flags)}
+            for m in METHODS.values()
+        ],
     }
 
 
@@ -133,13 +138,15 @@ def _installation_tables(facts: Mapping[str, Any]) -> list[Table]:
     versions: Rows = list(facts["versions"].items())
     devices: Rows = [(device["name"], device["what"]) for device in facts["devices"]]
     tasks: Rows = [(t["name"], t["metric"], t["summary"]) for t in facts["tasks"]]
-    choices: Rows = [(f"--{name}", " ".join(words)) for name, words in facts["methods"].items()]
+    methods: Rows = [(m["name"], " ".join(m["levels"]), m["summary"]) for m in facts["attribution"]]
+    choices: Rows = [(f"--{name}", " ".join(words)) for name, words in facts["methods"].items() if name != "method"]
     return [
         Table((Column("program"), Column("version")), versions),
         Table((Column("device"), Column("what")), devices, notes=[f"store: {facts['store']}"]),
         Table((Column("embedded model"),), [(name,) for name in facts["models"]]),
         Table((Column("task"), Column("metric"), Column("what the model does", wide=True)), tasks),
-        Table((Column("mi attribute"), Column("values")), choices),
+        Table((Column("method"), Column("scores"), Column("by", wide=True)), methods),
+        Table((Column("mi attribute"), Column("values", wide=True)), choices),
     ]
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import batches
-from mi.core.attribute import finite
 from mi.core.executor import Edit
+from mi.core.job import finite
 from mi.core.memory import halving
 from mi.core.metrics import METRICS, Metric, metric_named
 from mi.core.model import Model

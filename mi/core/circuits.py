@@ -19,15 +19,15 @@ from torch import Tensor
 
 from mi.core import batches, replacement
 from mi.core.adapters import Layer
-from mi.core.attribute import finite
 from mi.core.executor import Edit, Executor, Port
+from mi.core.job import finite
 from mi.core.layout import LayerRows
 from mi.core.memory import halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
 from mi.core.receivers import project, projection_ports, receiver_weights
-from mi.core.replacement import Replacement
+from mi.core.replacement import NOTHING, Given, Replacement
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 
@@ -49,6 +49,7 @@ def run_circuits(
     masks: Bool[np.ndarray, "circuit edge"],
     *,
     ablation: str = "counterfactual",
+    given: Given = NOTHING,
     metric: str = "logit-diff",
     batch_size: int | None = None,
     executor: str = "auto",
@@ -69,11 +70,12 @@ def run_circuits(
     if masks.ndim != 2 or masks.shape[1] != model.graph.n_edges:
         raise MiError(f"masks of shape {list(masks.shape)} are not over this graph's {model.graph.n_edges} edges")
     lengths = [len(example.clean) for example in examples]
-    replacement.check(ablation, lengths)
+    replacement.check(ablation, lengths, given)
+    examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
     rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     rows = [part for whole in rows for part in _cut_to_budget(model, whole, lengths[whole[0]])]
-    instead = replacement.make(ablation, model, runner, examples, rows, on_halved)
+    instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
     tables = [_Table(model, mask) for mask in masks]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -42,6 +43,12 @@ def contract(
             weight = _folded(model, layer)
             _heads(model, layer, wide, weight, gradients.heads[layer.index], examples, positions, out)
     return scores
+
+
+def edges_of(model: Model, cells: Float[Tensor, "batch source receiver"]) -> Float[Tensor, "batch edge"]:
+    """The cells that are edges, in the graph's order."""
+    edges = torch.as_tensor(model.graph.edges.astype(np.int64), device=cells.device)
+    return cells[:, edges[0], edges[1]]
 
 
 def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:

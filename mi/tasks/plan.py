@@ -62,12 +62,12 @@ class Cost:
     examples: int
     tokens: int
     forwards: float
-    backwards: int
+    backwards: float
     batches: int
     bytes: int
 
     def text(self) -> str:
-        passes = f"{self.forwards:g} forward" + (f" and {self.backwards} backward" if self.backwards else "")
+        passes = f"{self.forwards:g} forward" + (f" and {self.backwards:g} backward" if self.backwards else "")
         return (
             f"would run {passes} passes over {self.examples} examples of {self.tokens} tokens in all, in "
             f"{self.batches} batches; about {self.bytes / 2**20:.0f} MiB of memory over the weights"
@@ -80,7 +80,7 @@ def cost(
     dtype: str,
     batch_size: int | None,
     forwards: float,
-    backwards: int = 0,
+    backwards: float = 0,
 ) -> Cost:
     """The cost of so many forwards and backwards of every example."""
     shape = shape_of(config)

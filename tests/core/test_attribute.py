@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mi.core.attribute import RULES, attribute
+from mi.core.attribute import attribute
+from mi.core.methods import RULES
 from mi.core.model import wrap
-from mi.core.replacement import ABLATIONS
 from tests.core.cases import ADAPTED, Case, largest, random_case
 from tests.oracle import attribution
+from tests.oracle.batches import ABLATIONS
 from tests.oracle.circuits import clean_and_corrupted
 
 LENGTHS = (5, 8, 6)

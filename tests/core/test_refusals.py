@@ -120,7 +120,7 @@ def test_a_score_that_overflows_is_named_by_its_edge(monkeypatch: pytest.MonkeyP
     module = random_model("gpt2", 0)
     model = wrap(module)
     examples = encoded(random_examples(np.random.default_rng(0), 3, 29, (5,)))
-    code = sys.modules["mi.core.attribute"]
+    code = sys.modules["mi.core.inputs"]
 
     def overflow(*given: object) -> torch.Tensor:
         cells = contract(*given)

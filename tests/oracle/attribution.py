@@ -54,6 +54,8 @@ def quadrature(rule: str, steps: int) -> list[tuple[float, float]]:
     """(fraction of the way to the clean embedding, weight) of each run; the weights sum to 1."""
     if rule == "left":
         return [(k / steps, 1 / steps) for k in range(steps)]
+    if rule == "right":
+        return [(k / steps, 1 / steps) for k in range(1, steps + 1)]
     if rule == "midpoint":
         return [((k + 0.5) / steps, 1 / steps) for k in range(steps)]
     if rule == "trapezoid":

@@ -1,0 +1,203 @@
+"""The table of attribution methods, and what may be asked of each.
+
+Flows in: a method's name and the flags that the user gave. Flows out: a :class:`Config`, checked and with defaults
+filled in, and what it will cost. No torch: `mi info` and `--dry-run` read this table too. Adding a method is one entry
+here and one function ``run(job, batch) -> Scored`` elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mi.errors import UsageError
+
+if TYPE_CHECKING:
+    from mi.core.batches import Batch
+    from mi.core.job import Job, Scored
+
+LEVELS = ("edge", "node", "neuron")
+RULES = ("left", "right", "midpoint", "trapezoid")
+COMPAT = ("mib",)
+STEPS = 5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What was asked for, complete."""
+
+    method: str
+    level: str
+    steps: int  # 1 where the method takes no steps
+    rule: str  # of the quadrature; "" where the method takes none
+    ablation: str
+    compat: str | None = None
+    normalise_layers: bool = False
+
+
+Cost = Callable[[Config, int], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to score. ``cost(config, n_layers)`` counts the forwards and backwards of each example, in units of
+    whole ones: a run that starts halfway up the model is half a run.
+    """
+
+    name: str
+    summary: str
+    levels: tuple[str, ...]  # the first is the default
+    cost: Cost
+    run: Callable[[Job, Batch], Scored]
+    ablations: tuple[str, ...] | None = None  # None: all that there are; (): the method replaces nothing
+    needs_metric: bool = True
+    needs_gradient: bool = True
+    only_at_clean: bool = False  # the gradient is that of the clean run alone
+    rule: str = ""  # the default where --steps and --rule mean something
+    flags: tuple[str, ...] = ()  # which of steps, rule, compat, normalise-layers it takes
+    selector: str = ""  # how `mi prune` should choose by default
+    complete: bool = False  # the input's scores should sum to the change of the loss (spec I3)
+
+
+def alphas(config: Config) -> list[tuple[float, float]]:
+    """(alpha, weight) of each run between corrupted (0) and clean (1): the quadrature of the path integral."""
+    m = config.steps
+    if config.rule == "":
+        return [(1.0, 1.0)]
+    if config.rule == "left":
+        return [(k / m, 1 / m) for k in range(m)]
+    if config.rule == "right":
+        return [(k / m, 1 / m) for k in range(m, 0, -1)]
+    if config.rule == "midpoint":
+        return [((k + 0.5) / m, 1 / m) for k in range(m)]
+    ends = {0: 0.5, m: 0.5}
+    return [(k / m, ends.get(k, 1.0) / m) for k in range(m, -1, -1)]
+
+
+def _input_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """A run and its gradient for each step; the clean and the corrupted run where they are no steps themselves."""
+    at = [alpha for alpha, _ in alphas(config)]
+    corrupted = config.ablation == "counterfactual" and 0.0 not in at
+    return len(at) + (1.0 not in at) + corrupted, len(at)
+
+
+def _activations_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """Each of 2L + 1 groups of sources has its own steps, on average half a model long; they share the clean one."""
+    at = [alpha for alpha, _ in alphas(config)]
+    corrupted, groups = config.ablation == "counterfactual", 2 * n_layers + 1
+    if config.compat:
+        return 1 + corrupted + groups * len(at), groups * len(at)
+    steps = groups / 2 * sum(alpha != 1.0 for alpha in at)
+    return 1 + corrupted + steps, steps + (1.0 in at)
+
+
+def _flow_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    return 1, 0
+
+
+def _inputs(job: Job, batch: Batch) -> Scored:
+    from mi.core.inputs import run
+
+    return run(job, batch)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "eap",
+            "gradient at the clean run",
+            levels=LEVELS,
+            cost=_input_cost,
+            run=_inputs,
+            only_at_clean=True,
+            flags=("compat",),
+        ),
+        Method(
+            "eap-ig",
+            "gradient averaged over inputs between corrupted and clean",
+            levels=LEVELS,
+            cost=_input_cost,
+            run=_inputs,
+            ablations=("counterfactual",),
+            rule="left",
+            flags=("steps", "rule", "compat"),
+            complete=True,
+        ),
+    )
+}
+
+
+def method_named(name: str) -> Method:
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise UsageError(f"no method '{name}'", f"methods are {', '.join(METHODS)}") from None
+
+
+def settle(
+    name: str,
+    *,
+    level: str | None = None,
+    steps: int | None = None,
+    rule: str | None = None,
+    ablation: str = "counterfactual",
+    compat: str | None = None,
+    normalise_layers: bool = False,
+) -> Config:
+    """The whole configuration of a method.
+
+    Raises:
+        UsageError: a name that does not exist, or something that means nothing to the method; says what is possible.
+    """
+    method = method_named(name)
+    given = {"steps": steps is not None, "rule": rule is not None, "compat": compat is not None}
+    for flag, there in {**given, "normalise-layers": normalise_layers}.items():
+        if there and flag not in method.flags:
+            takers = ", ".join(m.name for m in METHODS.values() if flag in m.flags)
+            raise UsageError(f"--{flag} means nothing to {name}", f"it is a flag of {takers}")
+    if rule is not None and rule not in RULES:
+        raise UsageError(f"no rule '{rule}'", f"rules are {', '.join(RULES)}")
+    if compat is not None and compat not in COMPAT:
+        raise UsageError(f"nothing to be compatible with is called '{compat}'", f"known are {', '.join(COMPAT)}")
+    if steps is not None and steps < 1:
+        raise UsageError(f"{steps} steps are too few", "use --steps 1 or more")
+    wanted = level or method.levels[0]
+    if wanted not in method.levels:
+        able = ", ".join(m.name for m in METHODS.values() if wanted in m.levels)
+        if not able:
+            raise UsageError(f"no level '{wanted}'", f"levels are {', '.join(LEVELS)}")
+        raise UsageError(
+            f"{name} scores {'s, '.join(method.levels)}s, no {wanted}s",
+            f"use --level {method.levels[0]}, or a method that scores {wanted}s: {able}",
+        )
+    _check_ablation(method, ablation)
+    takes_steps = bool(method.rule)
+    return Config(
+        method=name,
+        level=wanted,
+        steps=(steps or STEPS) if takes_steps else 1,
+        rule=rule or method.rule,
+        ablation=ablation,
+        compat=compat,
+        normalise_layers=normalise_layers,
+    )
+
+
+def _check_ablation(method: Method, ablation: str) -> None:
+    if method.ablations is None or ablation in (method.ablations or ("counterfactual",)):
+        return
+    able = ", ".join(m.name for m in METHODS.values() if m.ablations is None)
+    if not method.ablations:
+        raise UsageError(f"{method.name} replaces nothing, so --ablation means nothing to it", f"it does to {able}")
+    raise UsageError(
+        f"{method.name} interpolates towards the corrupted input, not to '{ablation}'",
+        f"use --ablation {' or '.join(method.ablations)}, or one of {able}",
+    )
+
+
+def cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """Forwards and backwards of each example, those that make a mean included."""
+    forwards, backwards = METHODS[config.method].cost(config, n_layers)
+    return forwards + config.ablation.startswith("mean"), backwards
