@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15, help="times that each line is measured (default 15)")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, not elapsed time")
     parser.add_argument("--modules", action="store_true", help="show which modules take longest to import")
-    parser.add_argument("--only", nargs="+", metavar="COMMAND", help="only these commands, as prune or --help")
+    parser.add_argument("--only", nargs="+", metavar="COMMAND", help="only these commands")
     return parser.parse_args()
 
 
