@@ -33,22 +33,23 @@ class FastExecutor:
     ) -> Float[Tensor, "batch vocab"]:
         # The unembedding is the largest matrix of a small model: give it the one position that is read.
         only_read = Edit(self._unembed, lambda hidden: at_read(hidden, read))
-        hooked = [edit for edit in edits if edit.port.side != "pattern"]
-        with self._hooked([*hooked, only_read]), patterns_seen(self._module, edits):
+        at_ports = [edit for edit in edits if edit.port.side != "pattern"]
+        with hooked(self._module, [*at_ports, only_read]), patterns_seen(self._module, edits):
             logits: Tensor = self._module(input_ids=ids, use_cache=False).logits
         return logits
 
-    @contextmanager
-    def _hooked(self, edits: Sequence[Edit]) -> Iterator[None]:
-        handles: list[RemovableHandle] = []
-        try:
-            for edit in edits:
-                module = self._module.get_submodule(edit.port.path)
-                handles += _install(module, edit)
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+
+@contextmanager
+def hooked(module: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
+    """Inside the ``with``, the module runs under the edits."""
+    handles: list[RemovableHandle] = []
+    try:
+        for edit in edits:
+            handles += _install(module.get_submodule(edit.port.path), edit)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _install(module: nn.Module, edit: Edit) -> list[RemovableHandle]:

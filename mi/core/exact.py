@@ -1,0 +1,349 @@
+"""Exact activation patching: the change of the loss when one edge, node or neuron carries the other run's value.
+
+    noising:   S = l(clean run, this one corrupted)  - l(clean run)
+    denoising: S = l(corrupted run) - l(corrupted run, this one clean)
+
+(spec B4; Meng et al. 2022 for denoising.) Either way a positive score means that it helps. A node is patched in all
+its outgoing edges, a neuron is one dimension of what a node writes. Many patches run side by side as rows of one
+batch; each goes on from the block that it touches, at the positions from the first difference on (`resume`), and a
+patched q, k or v leaves the other heads' alone.
+
+Flows in: a model, one batch, what to patch. Flows out: float64 ``[batch, patch]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mi.core import replacement
+from mi.core.adapters import Layer
+from mi.core.batches import Batch
+from mi.core.executor import Edit, Executor, Port
+from mi.core.metrics import Metric
+from mi.core.model import Model
+from mi.core.outputs import Outputs
+from mi.core.receivers import projection_ports
+from mi.core.replacement import Replacement
+from mi.core.resume import Resume
+
+ROW_TOKENS = 4096  # rows x positions that run side by side
+DIRECTIONS = ("noising", "denoising")
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What to patch, one after the other: a source; the receiver of an edge, or -1 for all that read the source; a
+    dimension of what the source writes, or -1 for all."""
+
+    source: np.ndarray
+    receiver: np.ndarray
+    dimension: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: np.ndarray) -> Patches:
+        return Patches(self.source[rows], self.receiver[rows], self.dimension[rows])
+
+
+def edges(model: Model, chosen: np.ndarray | None = None) -> Patches:
+    """Every edge of the graph in its order, or the chosen ones."""
+    source, receiver = model.graph.edges[:, chosen] if chosen is not None else model.graph.edges
+    return Patches(source.astype(np.int64), receiver.astype(np.int64), np.full(len(source), -1))
+
+
+def nodes(model: Model) -> Patches:
+    source = np.arange(model.graph.n_sources)
+    return Patches(source, np.full(len(source), -1), np.full(len(source), -1))
+
+
+def neurons(model: Model) -> Patches:
+    n_sources, width = model.graph.n_sources, model.adapter.d_model
+    source, dimension = np.divmod(np.arange(n_sources * width), width)
+    return Patches(source, np.full(len(source), -1), dimension)
+
+
+def exact(
+    model: Model,
+    executor: Executor,
+    metric: Metric,
+    instead: Replacement,
+    batch: Batch,
+    patches: Patches,
+    direction: str = "noising",
+    on_done: Callable[[int], None] = lambda n: None,
+) -> tuple[Float[np.ndarray, "batch patch"], Float[np.ndarray, " batch"]]:
+    """Scores of every patch on every example, and the metric of the clean run."""
+    base = _Base(model, executor, metric, instead, batch, direction)
+    scores = np.zeros((len(batch), len(patches)))
+    sign = 1.0 if direction == "noising" else -1.0
+    for rows in base.chunks(patches):
+        with torch.inference_mode():
+            metrics = base.run(patches.take(rows))
+        scores[:, rows] = sign * (base.metric_value - metrics.double()).cpu().numpy().T
+        on_done(len(rows))
+    return scores, base.clean_metric.double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where patches start: the block that they touch, and whether what they change is read by its heads ("heads"), by
+    its MLP ("mlp"), written by its heads ("written"), or already in the stream before it ("stream")."""
+
+    block: int
+    kind: str
+
+
+class _Base:
+    """The run that is patched, and where its patches' values come from."""
+
+    def __init__(
+        self,
+        model: Model,
+        executor: Executor,
+        metric: Metric,
+        instead: Replacement,
+        batch: Batch,
+        direction: str,
+    ) -> None:
+        self._model, self._metric, self._batch = model, metric, batch
+        clean, clean_logits = replacement.record(model, executor, batch.clean, batch.read)
+        corrupted: Outputs | None = None
+        corrupted_logits: Tensor | None = None
+        if instead.from_corrupted:
+            corrupted, corrupted_logits = replacement.record(model, executor, batch.corrupted, batch.read)
+        replaced = replacement.values(instead, clean, corrupted)
+        self._reference = clean_logits.to(model.compute_dtype)
+        noising = direction == "noising"
+        assert noising or (corrupted is not None and corrupted_logits is not None)
+        ids = batch.clean if noising else batch.corrupted
+        self._first = _first_difference(batch) if instead.from_corrupted else 0
+        here, there = (clean, replaced) if noising else (replaced, clean)
+        self._here, self._there = (_from(outputs, self._first, ids.shape[1]) for outputs in (here, there))
+        self.clean_metric = self._of(clean_logits.to(model.compute_dtype), 1)[0]
+        self.metric_value = self.clean_metric if noising else self._of(corrupted_logits.to(model.compute_dtype), 1)[0]  # type: ignore[union-attr]
+        self._resume = Resume(model, ids, batch.read, self._first)
+        self._seen = _record(model, executor, ids, batch.read, self._first)
+        self._columns, self._few = _only_read(batch) if metric.name == "logit-diff" else (None, batch)
+
+    def chunks(self, patches: Patches) -> Iterator[np.ndarray]:
+        """Rows of patches that start at one stage, neighbours reading alike, few enough to run side by side."""
+        stages = [self._stage(int(s), int(r)) for s, r in zip(patches.source, patches.receiver, strict=True)]
+        block = np.array([stage.block for stage in stages])
+        kind = np.array([stage.kind for stage in stages])
+        order = np.lexsort((patches.source, patches.receiver, kind, block))
+        most = max(1, ROW_TOKENS // (len(self._batch) * self._resume.length))
+        start = 0
+        while start < len(order):
+            same = (block[order[start:]] == block[order[start]]) & (kind[order[start:]] == kind[order[start]])
+            stop = start + min(most, int(np.argmin(same)) if not same.all() else len(same))
+            yield order[start:stop]
+            start = stop
+
+    def _stage(self, source: int, receiver: int) -> _Stage:
+        places = self._model.layout
+        if receiver == places.logits_receiver:
+            return _Stage(len(places.layers), "stream")
+        for index, rows in enumerate(places.layers):
+            if receiver in rows.receivers:
+                return _Stage(index, "heads")
+            if receiver == rows.mlp_receiver:
+                return _Stage(index, "mlp")
+            if receiver < 0 and source in rows.heads:
+                return _Stage(index, "written")
+            if receiver < 0 and source == rows.mlp:
+                return _Stage(index + 1, "stream")
+        return _Stage(0, "stream")
+
+    def run(self, patches: Patches) -> Float[Tensor, "patch batch"]:
+        """The metric under each patch; all of them start at one stage."""
+        stage = self._stage(int(patches.source[0]), int(patches.receiver[0]))
+        change = self._change(patches)  # [patch, batch, pos, d_model]
+        copies, block = len(patches), stage.block
+        hidden = self._seen.stream[block].repeat(copies, 1, 1)
+        if stage.kind == "stream":
+            hidden += change.flatten(0, 1)
+            edits: list[Edit] = []
+        elif stage.kind == "heads":
+            edits = self._reading(patches, self._model.adapter.layers[block], change)
+        else:
+            edits = self._after_heads(self._model.adapter.layers[block], change, stage.kind)
+        return self._of(self._logits(self._resume.finish(hidden, block, edits)), copies)
+
+    def _change(self, patches: Patches) -> Float[Tensor, "patch batch pos d_model"]:
+        """What patching does to what the sources write."""
+        model = self._model
+        batch, length = len(self._batch), self._resume.length
+        distinct, place = np.unique(patches.source, return_inverse=True)
+        change = torch.zeros(
+            len(distinct), batch, length, model.adapter.d_model, dtype=model.dtype, device=model.device
+        )
+        for row, source in enumerate(distinct.tolist()):
+            change[row] = self._difference(source)
+        change = change[torch.as_tensor(place.reshape(-1), device=model.device)]
+        if (patches.dimension >= 0).any():
+            wanted = torch.as_tensor(patches.dimension, device=model.device)
+            only = torch.arange(model.adapter.d_model, device=model.device) == wanted.unsqueeze(1)
+            change *= (only | (wanted < 0).unsqueeze(1))[:, None, None]
+        return change
+
+    def _difference(self, source: int) -> Tensor:
+        places, here, there = self._model.layout, self._here, self._there
+        if source == places.input:
+            return there.embed - here.embed
+        for layer, rows in zip(self._model.adapter.layers, places.layers, strict=True):
+            if source == rows.mlp:
+                return there.mlp[layer.index] - here.mlp[layer.index]
+            if source in rows.heads:
+                head = rows.heads.index(source)
+                columns = slice(head * layer.d_head, (head + 1) * layer.d_head)
+                z = (there.z[layer.index] - here.z[layer.index])[..., columns]
+                return z @ layer.output_weight[head].to(z.dtype)
+        raise AssertionError(source)
+
+    def _reading(self, patches: Patches, layer: Layer, change: Tensor) -> list[Edit]:
+        """Edits that give the touched q, k or v of each row what it reads, and all the others what they have."""
+        adapter, rows = self._model.adapter, self._model.layout.layers[layer.index]
+        parts = [part.repeat(len(patches), 1, 1, 1) for part in self._seen.projected[layer.index]]  # [row, pos, h, d]
+        batch = len(self._batch)
+        where = np.array([rows.receivers.index(int(r)) for r in patches.receiver])
+        for number in np.unique(where).tolist():
+            which, head = divmod(number, layer.n_heads)
+            mine = np.flatnonzero(where == number)
+            stream = self._seen.stream[layer.index] + change[torch.as_tensor(mine, device=change.device)]
+            normed = layer.attention_norm(stream)
+            row = head if which == 0 else layer.kv_head(head)
+            bias = layer.bias(which)
+            fresh = torch.nn.functional.linear(normed, layer.weight(which)[row], None if bias is None else bias[row])
+            at = torch.as_tensor(mine, device=change.device)[:, None] * batch + torch.arange(
+                batch, device=change.device
+            )
+            parts[which][at, :, head] = fresh
+        flat = [part.flatten(-2) for part in parts]
+        given = flat if len(projection_ports(adapter, layer)) == 3 else [torch.cat(flat, -1)]
+        return [self._unread(layer, len(patches)), *_give(adapter, layer, given)]
+
+    def _after_heads(self, layer: Layer, change: Tensor, kind: str) -> list[Edit]:
+        """Edits for a block whose heads do as they did; the change is in what they write, or in what the MLP reads."""
+        adapter = self._model.adapter
+        base = f"{adapter.roles.blocks}.{layer.index}"
+        copies, flat = len(change), change.flatten(0, 1)
+        projected = [part.flatten(-2).repeat(copies, 1, 1) for part in self._seen.projected[layer.index]]
+        given = projected if len(projection_ports(adapter, layer)) == 3 else [torch.cat(projected, -1)]
+        wrote = self._seen.attended[layer.index].repeat(copies, 1, 1)
+        if kind == "written":
+            wrote += flat
+        edits = [self._unread(layer, copies), *_give(adapter, layer, given)]
+        edits.append(Edit(Port(f"{base}.{adapter.roles.heads_out}", "out"), lambda _: wrote, replaces=True))
+        if kind == "mlp":
+            edits.append(Edit(Port(f"{base}.{adapter.roles.mlp_norm}", "in"), lambda value: value + flat))
+        return edits
+
+    def _unread(self, layer: Layer, copies: int) -> Edit:
+        """The norm before the heads: nobody reads what comes out, only its shape."""
+        roles = self._model.adapter.roles
+        port = Port(f"{roles.blocks}.{layer.index}.{roles.attention_norm}", "out")
+        stream = self._seen.stream[layer.index]
+        nothing = stream.new_zeros(()).expand(copies * len(stream), *stream.shape[1:])
+        return Edit(port, lambda _: nothing, replaces=True)
+
+    def _logits(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        adapter = self._model.adapter
+        normed = adapter.final_norm(hidden)
+        if self._columns is None:
+            logits: Tensor = adapter.unembed(normed)
+            return logits.to(self._model.compute_dtype)
+        weight, bias = adapter.unembed.weight, getattr(adapter.unembed, "bias", None)
+        few = torch.nn.functional.linear(normed, weight[self._columns], None if bias is None else bias[self._columns])
+        return few.to(self._model.compute_dtype)
+
+    def _of(self, logits: Float[Tensor, "row token"], copies: int) -> Float[Tensor, "patch batch"]:
+        columns = getattr(self, "_columns", None)
+        batch = _repeated(self._batch if columns is None else self._few, copies)
+        return self._metric.compute(logits, batch, self._reference.repeat(copies, 1)).view(copies, -1)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The base run at the positions from the first difference on, a layer an entry."""
+
+    stream: list[Float[Tensor, "batch pos d_model"]]  # before each block, and after the last
+    projected: list[list[Float[Tensor, "batch pos head d_head"]]]  # q, k and v of each query head
+    attended: list[Float[Tensor, "batch pos d_model"]]  # what all heads of a layer write, with b_O
+
+
+def _record(model: Model, executor: Executor, ids: Tensor, read: Tensor, first: int) -> _Seen:
+    adapter, kept = model.adapter, {}
+
+    def keep(port: Port) -> Edit:
+        def function(value: Tensor) -> None:
+            kept[port] = value[:, first:]
+
+        return Edit(port, function)
+
+    roles = adapter.roles
+    base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
+    stream = [*(Port(f"{path}.{roles.attention_norm}", "in") for path in base), Port(roles.final_norm, "in")]
+    attended = [Port(f"{path}.{roles.heads_out}", "out") for path in base]
+    projected = [projection_ports(adapter, layer) for layer in adapter.layers]
+    with torch.inference_mode():
+        executor.run(
+            ids, [keep(port) for port in (*stream, *attended, *(p for ports in projected for p in ports))], read
+        )
+    return _Seen(
+        [kept[port] for port in stream],
+        [
+            _by_query_head(layer, [kept[p] for p in ports])
+            for layer, ports in zip(adapter.layers, projected, strict=True)
+        ],
+        [kept[port] for port in attended],
+    )
+
+
+def _by_query_head(layer: Layer, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """q, k and v, each head's own: grouped keys and values are repeated (spec A3)."""
+    heads = torch.cat(list(outputs), -1).unflatten(-1, (-1, layer.d_head))
+    parts = heads.split([layer.n_heads, layer.n_kv_heads, layer.n_kv_heads], dim=-2)
+    groups = layer.n_heads // layer.n_kv_heads
+    return [part if part.shape[-2] == layer.n_heads else part.repeat_interleave(groups, dim=-2) for part in parts]
+
+
+def _give(adapter: object, layer: Layer, given: Sequence[Tensor]) -> list[Edit]:
+    """Edits that replace the projections' outputs."""
+    return [
+        Edit(port, lambda _, value=value: value, replaces=True)  # type: ignore[misc]
+        for port, value in zip(projection_ports(adapter, layer), given, strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def _first_difference(batch: Batch) -> int:
+    """The first position at which any example's clean and corrupted tokens differ (0 where none does)."""
+    differs = (batch.clean != batch.corrupted).any(0)
+    return int(differs.to(torch.int64).argmax())
+
+
+def _from(outputs: Outputs, first: int, length: int) -> Outputs:
+    """The positions from ``first`` on; a value for every position stays one."""
+    return outputs.map(lambda t: t[:, first:] if t.shape[1] == length else t)
+
+
+def _only_read(batch: Batch) -> tuple[Tensor, Batch]:
+    """The tokens that answers and foils are, and the batch with its ids counted among those."""
+    ids = torch.cat([batch.answers.flatten(), batch.foils.flatten()]).unique()
+    few = replace(batch, answers=torch.searchsorted(ids, batch.answers), foils=torch.searchsorted(ids, batch.foils))
+    return ids, few
+
+
+def _repeated(batch: Batch, copies: int) -> Batch:
+    """The batch as rows of patched copies, as far as a metric looks at it."""
+    names = ("answers", "answers_real", "foils", "foils_real", "read")
+    return replace(
+        batch,
+        **{name: getattr(batch, name).repeat(*([copies] + [1] * (getattr(batch, name).ndim - 1))) for name in names},
+    )
