@@ -122,7 +122,7 @@ class Prefix:
 
 
 def _join(
-    before: Float[Tensor, "batch kv_head pos d_head"], own: Float[Tensor, "row head pos d_head"]
+    before: Float[Tensor, "batch kv_head earlier d_head"], own: Float[Tensor, "row head pos d_head"]
 ) -> Float[Tensor, "row head all_pos d_head"]:
     groups, copies = own.shape[1] // before.shape[1], own.shape[0] // before.shape[0]
     if groups > 1:  # the layer was given keys and values for each query head
