@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache attribute prune score pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache attribute merge prune score pipe view log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -220,6 +220,10 @@ _mi() {
             :
             return
             ;;
+        'merge --output' | 'merge -o')
+            :
+            return
+            ;;
         'prune --top')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -387,6 +391,7 @@ _mi() {
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --level --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
+            'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;

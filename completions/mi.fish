@@ -5,6 +5,7 @@ complete -c mi -f
 complete -c mi -n __fish_use_subcommand -a data -d 'make or read examples of a task, or keep those the model gets right'
 complete -c mi -n __fish_use_subcommand -a cache -d 'run the model on clean and corrupted inputs; starts a pipe'
 complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the model\'s graph'
+complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
@@ -106,6 +107,16 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l quiet -s q -d 'No n
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from merge' -l mean -d 'Take the mean of the scores.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l min -d 'Take the smallest of the scores, signs included.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l max -d 'Take the largest of the scores, signs included.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l rank-mean -d 'Take the mean of the ranks by magnitude, each with the sign of its score.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l normalise -d 'First divide each file\'s scores by their mean magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from merge' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from prune' -F
 complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best.' -x

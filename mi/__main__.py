@@ -12,6 +12,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "data": "make or read examples of a task, or keep those the model gets right",
         "cache": "run the model on clean and corrupted inputs; starts a pipe",
         "attribute": "score every edge of the model's graph",
+        "merge": "make one ranking of several: an ensemble of scores",
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
         "pipe": "run several stages in one process: 'cache ! attribute ! prune'",

@@ -16,7 +16,8 @@ from mi.io.channel import Channel, Handover
 from mi.options import UNRECORDED, Argument, Json, Output, Quiet
 from mi.run import Call, execute, parse
 
-STAGES = ("data", "cache", "attribute", "prune", "score", "view", "stamp", "log")  # commands that can stand in a pipe
+# Commands that can stand in a pipe.
+STAGES = ("data", "cache", "attribute", "merge", "prune", "score", "view", "stamp", "log")
 BETWEEN = "!"
 
 
@@ -109,9 +110,10 @@ def _check(stage: Stage, *, first: bool, last: bool, quiet: bool) -> None:
         raise UsageError("the last stage takes -o, not --tee", "mi pipe '... ! score' -o report.jsonl")
     if not last and call.arguments.get("output"):
         raise UsageError(f"-o of {stage.command} would leave the next stage nothing to read", "use --tee FILE")
-    if not first and call.arguments.get("file") not in (None, "-"):
+    reads = call.arguments.get("files") or [call.arguments.get("file")]
+    if not first and not {None, "-"} & set(reads):
         raise UsageError(
-            f"{stage.command} reads {call.arguments['file']}, not the stage before it", "leave the file away"
+            f"{stage.command} reads {' and '.join(reads)}, not the stage before it", "leave the file away, or name it -"
         )
 
 

@@ -84,6 +84,7 @@ def test_the_front_door_imports_the_standard_library_only() -> None:
 LIGHT: dict[tuple[str, ...], set[str]] = {
     ("prune", "--help"): set(),
     ("prune", "scores.jsonl", "--top", "5"): {"numpy"},
+    ("merge", "--mean", "scores.jsonl", "scores.jsonl"): {"numpy"},
     ("pipe", "prune scores.jsonl ! view"): {"numpy", "mi.show.table"},
     ("view", "scores.jsonl"): {"numpy", "mi.show.table"},
     ("view", "--json", "scores.jsonl"): {"numpy", "mi.show.table"},
