@@ -189,6 +189,8 @@ def _activation(name: str, x: Tensor) -> Tensor:
         return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
     if name == "silu":
         return x / (1 + torch.exp(-x))
+    if name == "relu":
+        return x * (x > 0)
     if name == "linear":
         return x
     raise NotImplementedError(f"the oracle does not know the activation {name}")
