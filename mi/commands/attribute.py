@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,12 +14,15 @@ from mi.options import Option
 if TYPE_CHECKING:
     from mi.core.attribute import Attribution
     from mi.core.model import Model
+    from mi.io.stream import Stream
     from mi.work import Result
 
     MethodName = str
 else:
     MethodName = Literal[tuple(methods.METHODS)]
 
+TOP = 500
+PART = 1 / 3  # of a forward that a patch takes on average: it goes on from the block that it touches
 SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
 
 
@@ -38,6 +42,18 @@ def attribute(
     rule: Annotated[
         Literal["left", "right", "midpoint", "trapezoid"] | None,
         Option("--rule", show_default=False, help="Where it takes its steps; the default is the reference's."),
+    ] = None,
+    direction: Annotated[
+        Literal["noising", "denoising"] | None,
+        Option("--direction", show_default=False, help="Of exact: corrupt one in the clean run, or restore one."),
+    ] = None,
+    on: Annotated[
+        str | None,
+        Option("--on", metavar="SCORES", show_default=False, help="Of exact: look only at what these rank highest."),
+    ] = None,
+    top: Annotated[
+        int | None,
+        Option("--top", metavar="K", min=1, show_default=False, help="How many of SCORES to look at (500)."),
     ] = None,
     ablation: options.Ablation = "counterfactual",
     metric: options.Metric = None,
@@ -68,6 +84,8 @@ def attribute(
     Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The
     default is EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
 
+    The method exact also reads scores: it then looks only at the units that they rank highest, and scores all others 0.
+
     Examples:
 
         mi cache --task ioi | mi attribute -o scores.jsonl
@@ -75,24 +93,34 @@ def attribute(
         mi data ioi | mi attribute --method eap --ablation zero | mi view --top 10
 
         mi attribute cache.jsonl --level node --method eap-ig --steps 10 --rule midpoint
+
+        mi attribute cache.jsonl | mi attribute --method exact --top 500 -o checked.jsonl
     """
     from mi import work
+    from mi.circuit.ranked import highest
     from mi.io import store, stream
     from mi.show.notes import note
-    from mi.tasks import subject
+    from mi.tasks import find, subject
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost, shape_of
 
-    config = methods.settle(method, level=level, steps=steps, rule=rule, ablation=ablation, compat=compat)
+    config = methods.settle(
+        method, level=level, steps=steps, rule=rule, ablation=ablation, compat=compat, direction=direction
+    )
     entry = methods.METHODS[method]
+    patches = "on" in entry.flags
+    if not patches and (on or top):
+        raise UsageError(f"--{'on' if on else 'top'} means nothing to {method}", "it is a flag of exact")
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
-    piped = stream.read(file, ("examples", "cache"), work.import_libraries)
+    piped = stream.read(file, ("examples", "cache", *(["scores"] if patches else [])), work.import_libraries)
     head = piped.head
+    ranked = _ranked(piped, on, top)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
-    examples = subject.from_stream(piped)
+    examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)
+    only = highest(ranked, config.level, top or TOP, head) if ranked else None
     which = split or "train"
     rows, text = subject.select(examples, which, limit)
     if text:
@@ -103,6 +131,8 @@ def attribute(
     if dry_run:
         located = chosen.located.config()
         forwards, backwards = methods.cost(config, shape_of(located).n_layers)
+        if patches:
+            forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
         lengths = [len(example.clean) for example in encoded]
         note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
         return
@@ -125,30 +155,15 @@ def attribute(
                 batch_size=batch_size,
                 executor=executor,
                 compat=compat,
+                direction=direction,
+                only=only,
                 on_done=bar.advance,
                 on_halved=work.say_halved(),
             )
-        said: dict[str, Any] = {
-            "method": method,
-            "level": config.level,
-            "split": which,
-            "n": len(encoded),
-            "executor": ready.executor(executor).name,
-            "plan": work.plan_summary(got.plan),
-            "halved": got.halved,
-        }
-        if entry.ablations != ():
-            said["ablation"] = ablation
-        if entry.needs_metric:
-            said["metric"] = measure
-        if config.rule:
-            said |= {"steps": config.steps, "rule": config.rule}
-        if compat:
-            said["compat"] = compat
-        if entry.selector:
-            said["selector"] = entry.selector
-        if _is_complete(got):
-            said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
+        said = _said(config, got, encoded, which, ablation, measure)
+        said["executor"] = ready.executor(executor).name
+        if only is not None and ranked is not None:
+            said["only"] = {"n": len(only), "ranked_by": ranked.head["attribution"]["method"]}
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
         return work.Result(
             head={**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said},
@@ -161,13 +176,70 @@ def attribute(
         chosen=chosen,
         loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
         head=head,
-        inputs=examples.inputs,
-        depends_on=[piped.sha256],
+        inputs=[*examples.inputs, *([{"name": "ranking", "sha256": ranked.sha256}] if on and ranked else [])],
+        depends_on=[piped.sha256, *([ranked.sha256] if ranked else [])],
         output=output,
         json=json,
         fresh=fresh,
         warnings=_warnings,
     )
+
+
+def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
+    """The scores that say what to look at: what came in, or what --on names."""
+    from mi.io import stream
+
+    if piped.kind == "scores":
+        if on:
+            raise UsageError("--on and the input both name scores", "give --on the scores, and the input the examples")
+        return piped
+    if top and not on:
+        raise UsageError("--top is of scores, and there are none", "name them with --on SCORES, or pipe them in")
+    return stream.read(on, ("scores",)) if on else None
+
+
+def _said(
+    config: methods.Config, got: Attribution, encoded: Sequence[Any], which: str, ablation: str, measure: str
+) -> dict[str, Any]:
+    """What the head says about how the scores were made."""
+    from mi import work
+
+    entry = methods.METHODS[config.method]
+    said: dict[str, Any] = {
+        "method": config.method,
+        "level": config.level,
+        "split": which,
+        "n": len(encoded),
+        "plan": work.plan_summary(got.plan),
+        "halved": got.halved,
+    }
+    if entry.ablations != ():
+        said["ablation"] = ablation
+    if entry.needs_metric:
+        said["metric"] = measure
+    if config.rule:
+        said |= {"steps": config.steps, "rule": config.rule}
+    if config.direction:
+        said["direction"] = config.direction
+    if config.compat:
+        said["compat"] = config.compat
+    if entry.selector:
+        said["selector"] = entry.selector
+    if _is_complete(got):
+        said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
+    return said
+
+
+def _n_units(config: Mapping[str, Any], level: str) -> int:
+    """How many edges, nodes or neurons a model of this configuration has."""
+    from mi.circuit.levels import Units
+    from mi.circuit.transformer import transformer_graph
+    from mi.tasks.plan import shape_of
+
+    shape = shape_of(config)
+    n_heads = int(config.get("num_attention_heads") or config["n_head"])
+    graph = transformer_graph(shape.n_layers, n_heads, False, shape.d_model)
+    return Units(graph, level, shape.d_model if level == "neuron" else 0).n
 
 
 def _tensors(got: Attribution) -> dict[str, Any]:

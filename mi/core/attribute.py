@@ -62,9 +62,7 @@ def check_metric(method: Method, metric: Metric) -> None:
     if method.needs_gradient and not metric.differentiable:
         raise UsageError(f"metric '{metric.name}' has no gradient", "use --metric logit-diff, prob-diff or kl")
     if method.only_at_clean and metric.flat_at_clean:
-        raise UsageError(
-            f"the gradient of '{metric.name}' is zero at the clean run", "use --method eap-ig"
-        )
+        raise UsageError(f"the gradient of '{metric.name}' is zero at the clean run", "use --method eap-ig")
 
 
 def attribute(
@@ -82,10 +80,14 @@ def attribute(
     executor: str = "auto",
     compat: str | None = None,
     normalise_layers: bool = False,
-    on_done: Callable[[int], None] = lambda n: None,
+    direction: str | None = None,
+    only: np.ndarray | None = None,
+    on_done: Callable[[float], None] = lambda n: None,
     on_halved: Callable[[int], None] = lambda n: None,
 ) -> Attribution:
     """Scores of every unit of the level (None: the method's own first level) of the model's graph.
+
+    ``only`` are the units that a method which takes them one by one is to look at; the others score 0.
 
     Raises:
         UsageError: a combination that has no meaning.
@@ -101,6 +103,7 @@ def attribute(
         ablation=ablation,
         compat=compat,
         normalise_layers=normalise_layers,
+        direction=direction,
     )
     entry = methods.METHODS[config.method]
     check_metric(entry, chosen)
@@ -112,14 +115,15 @@ def attribute(
     runner = model.executor(executor)
     rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
     instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
-    job = Job(model, runner, config, chosen, instead, [example.id for example in examples])
+    bar = _Bar(on_done)
+    job = Job(model, runner, config, chosen, instead, [example.id for example in examples], only, bar.advance)
     divisor = _reference_batches(len(examples), batch_size) if compat == "mib" else None
     total = _Total(job, entry, examples, divisor)
 
     def work(part: Sequence[int]) -> None:
         batch = batches.make_batch(examples, part, model.device)
         total.add(batch, entry.run(job, batch))
-        on_done(len(part))
+        bar.finish(len(part))
 
     halvings: list[int] = []
 
@@ -129,6 +133,22 @@ def attribute(
 
     done = halving(rows, work, halved)
     return total.attribution(done, len(halvings))
+
+
+class _Bar:
+    """How many examples are done, for a method that counts parts of them and one that does not."""
+
+    def __init__(self, on_done: Callable[[float], None]) -> None:
+        self._on_done, self._counted = on_done, 0.0
+
+    def advance(self, n: float) -> None:
+        self._counted += n
+        self._on_done(n)
+
+    def finish(self, n: int) -> None:
+        """A batch of ``n`` is done, whatever was counted of it."""
+        self._on_done(n - self._counted)
+        self._counted = 0.0
 
 
 def _reference_batches(n: int, batch_size: int | None) -> np.ndarray:
@@ -166,6 +186,9 @@ class _Total:
     def attribution(self, plan: list[list[int]], halved: int) -> Attribution:
         shards = self._sums.by_shard
         mean = shards.sum(0) / len(self._clean)
+        if self._method.scale is not None:
+            factor = self._method.scale(self._job, mean)
+            mean, shards = mean * factor, shards * factor
         of_input = self._units.writer == self._job.model.layout.input
         known = self._method.complete and self._divisor is None
         return Attribution(

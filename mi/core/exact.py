@@ -14,7 +14,7 @@ Flows in: a model, one batch, what to patch. Flows out: float64 ``[batch, patch]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,12 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import replacement
-from mi.core.adapters import Layer
+from mi.core.adapters import Adapter, Layer
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
+from mi.core.readout import Readout
 from mi.core.receivers import projection_ports
 from mi.core.replacement import Replacement
 from mi.core.resume import Resume
@@ -86,7 +87,7 @@ def exact(
     for rows in base.chunks(patches):
         with torch.inference_mode():
             metrics = base.run(patches.take(rows))
-        scores[:, rows] = sign * (base.metric_value - metrics.double()).cpu().numpy().T
+        scores[:, rows] = sign * (base.metric - metrics.double()).cpu().numpy().T
         on_done(len(rows))
     return scores, base.clean_metric.double().cpu().numpy()
 
@@ -112,25 +113,27 @@ class _Base:
         batch: Batch,
         direction: str,
     ) -> None:
-        self._model, self._metric, self._batch = model, metric, batch
+        self._model, self._batch = model, batch
         clean, clean_logits = replacement.record(model, executor, batch.clean, batch.read)
         corrupted: Outputs | None = None
-        corrupted_logits: Tensor | None = None
+        logits = clean_logits
         if instead.from_corrupted:
-            corrupted, corrupted_logits = replacement.record(model, executor, batch.corrupted, batch.read)
+            corrupted, logits = replacement.record(model, executor, batch.corrupted, batch.read)
         replaced = replacement.values(instead, clean, corrupted)
-        self._reference = clean_logits.to(model.compute_dtype)
-        noising = direction == "noising"
-        assert noising or (corrupted is not None and corrupted_logits is not None)
-        ids = batch.clean if noising else batch.corrupted
-        self._first = _first_difference(batch) if instead.from_corrupted else 0
-        here, there = (clean, replaced) if noising else (replaced, clean)
-        self._here, self._there = (_from(outputs, self._first, ids.shape[1]) for outputs in (here, there))
-        self.clean_metric = self._of(clean_logits.to(model.compute_dtype), 1)[0]
-        self.metric_value = self.clean_metric if noising else self._of(corrupted_logits.to(model.compute_dtype), 1)[0]  # type: ignore[union-attr]
-        self._resume = Resume(model, ids, batch.read, self._first)
-        self._seen = _record(model, executor, ids, batch.read, self._first)
-        self._columns, self._few = _only_read(batch) if metric.name == "logit-diff" else (None, batch)
+        self._readout = Readout(model, metric, batch, clean_logits)
+        self.clean_metric = self._readout.of_logits(clean_logits)
+        ids, here, there = batch.clean, clean, replaced
+        self.metric = self.clean_metric
+        if direction == "denoising":
+            assert corrupted is not None
+            ids, here, there = batch.corrupted, corrupted, clean
+            self.metric = self._readout.of_logits(logits)
+        first = _first_difference(batch) if instead.from_corrupted else 0
+        self._here, self._there = (_from(outputs, first, ids.shape[1]) for outputs in (here, there))
+        self._resume = Resume(model, ids, batch.read, first)
+        self._seen = _record(model, executor, ids, batch.read, first)
+        end = self._resume.at_read(self._seen.stream[-1])[:, 0]
+        self._readout.check(end, clean_logits if direction == "noising" else logits)
 
     def chunks(self, patches: Patches) -> Iterator[np.ndarray]:
         """Rows of patches that start at one stage, neighbours reading alike, few enough to run side by side."""
@@ -174,7 +177,7 @@ class _Base:
             edits = self._reading(patches, self._model.adapter.layers[block], change)
         else:
             edits = self._after_heads(self._model.adapter.layers[block], change, stage.kind)
-        return self._of(self._logits(self._resume.finish(hidden, block, edits)), copies)
+        return self._readout.of_stream(self._resume.finish(hidden, block, edits))
 
     def _change(self, patches: Patches) -> Float[Tensor, "patch batch pos d_model"]:
         """What patching does to what the sources write."""
@@ -253,21 +256,6 @@ class _Base:
         nothing = stream.new_zeros(()).expand(copies * len(stream), *stream.shape[1:])
         return Edit(port, lambda _: nothing, replaces=True)
 
-    def _logits(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
-        adapter = self._model.adapter
-        normed = adapter.final_norm(hidden)
-        if self._columns is None:
-            logits: Tensor = adapter.unembed(normed)
-            return logits.to(self._model.compute_dtype)
-        weight, bias = adapter.unembed.weight, getattr(adapter.unembed, "bias", None)
-        few = torch.nn.functional.linear(normed, weight[self._columns], None if bias is None else bias[self._columns])
-        return few.to(self._model.compute_dtype)
-
-    def _of(self, logits: Float[Tensor, "row token"], copies: int) -> Float[Tensor, "patch batch"]:
-        columns = getattr(self, "_columns", None)
-        batch = _repeated(self._batch if columns is None else self._few, copies)
-        return self._metric.compute(logits, batch, self._reference.repeat(copies, 1)).view(copies, -1)
-
 
 @dataclass(frozen=True)
 class _Seen:
@@ -314,11 +302,11 @@ def _by_query_head(layer: Layer, outputs: Sequence[Tensor]) -> list[Tensor]:
     return [part if part.shape[-2] == layer.n_heads else part.repeat_interleave(groups, dim=-2) for part in parts]
 
 
-def _give(adapter: object, layer: Layer, given: Sequence[Tensor]) -> list[Edit]:
+def _give(adapter: Adapter, layer: Layer, given: Sequence[Tensor]) -> list[Edit]:
     """Edits that replace the projections' outputs."""
     return [
         Edit(port, lambda _, value=value: value, replaces=True)  # type: ignore[misc]
-        for port, value in zip(projection_ports(adapter, layer), given, strict=True)  # type: ignore[arg-type]
+        for port, value in zip(projection_ports(adapter, layer), given, strict=True)
     ]
 
 
@@ -331,19 +319,3 @@ def _first_difference(batch: Batch) -> int:
 def _from(outputs: Outputs, first: int, length: int) -> Outputs:
     """The positions from ``first`` on; a value for every position stays one."""
     return outputs.map(lambda t: t[:, first:] if t.shape[1] == length else t)
-
-
-def _only_read(batch: Batch) -> tuple[Tensor, Batch]:
-    """The tokens that answers and foils are, and the batch with its ids counted among those."""
-    ids = torch.cat([batch.answers.flatten(), batch.foils.flatten()]).unique()
-    few = replace(batch, answers=torch.searchsorted(ids, batch.answers), foils=torch.searchsorted(ids, batch.foils))
-    return ids, few
-
-
-def _repeated(batch: Batch, copies: int) -> Batch:
-    """The batch as rows of patched copies, as far as a metric looks at it."""
-    names = ("answers", "answers_real", "foils", "foils_real", "read")
-    return replace(
-        batch,
-        **{name: getattr(batch, name).repeat(*([copies] + [1] * (getattr(batch, name).ndim - 1))) for name in names},
-    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core import replacement
@@ -39,6 +40,8 @@ class Job:
     metric: Metric
     instead: Replacement
     ids: Sequence[str]  # of the examples, by row
+    only: Int[np.ndarray, " chosen"] | None = None  # the units to score, where a method takes them one by one
+    advance: Callable[[float], None] = lambda n: None  # told of parts of examples that are done
 
     def measure(self, logits: Tensor, batch: Batch, reference: Tensor) -> Float[Tensor, " batch"]:
         """The metric, in the dtype of scores. ``reference`` are the clean run's logits."""

@@ -8,18 +8,22 @@ here and one function ``run(job, batch) -> Scored`` elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mi.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mi.core.batches import Batch
     from mi.core.job import Job, Scored
 
 LEVELS = ("edge", "node", "neuron")
 RULES = ("left", "right", "midpoint", "trapezoid")
 COMPAT = ("mib",)
+OF_A_RUN = ("counterfactual", "resample")  # ablations that run other prompts (`replacement`)
+DIRECTIONS = ("noising", "denoising")
 STEPS = 5
 
 
@@ -34,6 +38,7 @@ class Config:
     ablation: str
     compat: str | None = None
     normalise_layers: bool = False
+    direction: str = ""  # of the methods that patch: noising or denoising
 
 
 Cost = Callable[[Config, int], tuple[float, float]]
@@ -54,8 +59,10 @@ class Method:
     needs_metric: bool = True
     needs_gradient: bool = True
     only_at_clean: bool = False  # the gradient is that of the clean run alone
-    rule: str = ""  # the default where --steps and --rule mean something
-    flags: tuple[str, ...] = ()  # which of steps, rule, compat, normalise-layers it takes
+    rule: str = ""  # the default where --rule means something
+    flags: tuple[str, ...] = ()  # which of steps, rule, normalise-layers, direction, on it takes
+    compat: tuple[str, ...] = ()  # levels at which --compat means something
+    scale: Callable[[Job, np.ndarray], np.ndarray] | None = None  # of each unit, given all scores; NaN: not scored
     selector: str = ""  # how `mi prune` should choose by default
     complete: bool = False  # the input's scores should sum to the change of the loss (spec I3)
 
@@ -78,18 +85,23 @@ def alphas(config: Config) -> list[tuple[float, float]]:
 def _input_cost(config: Config, n_layers: int) -> tuple[float, float]:
     """A run and its gradient for each step; the clean and the corrupted run where they are no steps themselves."""
     at = [alpha for alpha, _ in alphas(config)]
-    corrupted = config.ablation == "counterfactual" and 0.0 not in at
+    corrupted = config.ablation in OF_A_RUN and 0.0 not in at
     return len(at) + (1.0 not in at) + corrupted, len(at)
 
 
 def _activations_cost(config: Config, n_layers: int) -> tuple[float, float]:
     """Each of 2L + 1 groups of sources has its own steps, on average half a model long; they share the clean one."""
     at = [alpha for alpha, _ in alphas(config)]
-    corrupted, groups = config.ablation == "counterfactual", 2 * n_layers + 1
+    corrupted, groups = config.ablation in OF_A_RUN, 2 * n_layers + 1
     if config.compat:
         return 1 + corrupted + groups * len(at), groups * len(at)
     steps = groups / 2 * sum(alpha != 1.0 for alpha in at)
     return 1 + corrupted + steps, steps + (1.0 in at)
+
+
+def _patching_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """What all patches share: the clean run, once more to go on from it, and the corrupted one."""
+    return 2 + (config.ablation in OF_A_RUN), 0
 
 
 def _flow_cost(config: Config, n_layers: int) -> tuple[float, float]:
@@ -102,28 +114,125 @@ def _inputs(job: Job, batch: Batch) -> Scored:
     return run(job, batch)
 
 
+def _activations(job: Job, batch: Batch) -> Scored:
+    from mi.core.activations import run
+
+    return run(job, batch)
+
+
+def _hisp(job: Job, batch: Batch) -> Scored:
+    from mi.core.hisp import run
+
+    return run(job, batch)
+
+
+def _hisp_scale(job: Job, mean: np.ndarray) -> np.ndarray:
+    from mi.core.hisp import scale
+
+    return scale(job, mean)
+
+
+def _flow(job: Job, batch: Batch) -> Scored:
+    from mi.core.ifr import run
+
+    return run(job, batch)
+
+
+def _patching(job: Job, batch: Batch) -> Scored:
+    from mi.core.patching import run
+
+    return run(job, batch)
+
+
+def _exact(job: Job, batch: Batch) -> Scored:
+    from mi.core.patching import run
+
+    return run(job, batch)
+
+
+def _exact_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """The two runs. Each patch is a part of a forward more, which the command adds: it knows how many there are."""
+    return 2, 0
+
+
+_EAP = Method(
+    "eap",
+    "gradient at the clean run",
+    levels=LEVELS,
+    cost=_input_cost,
+    run=_inputs,
+    only_at_clean=True,
+    compat=LEVELS,
+)
+_EAP_IG = Method(
+    "eap-ig",
+    "gradient averaged over inputs between corrupted and clean",
+    levels=LEVELS,
+    cost=_input_cost,
+    run=_inputs,
+    ablations=OF_A_RUN,
+    rule="left",
+    flags=("steps", "rule"),
+    compat=LEVELS,
+    complete=True,
+)
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        _EAP,
+        _EAP_IG,
         Method(
-            "eap",
-            "gradient at the clean run",
+            "eap-ig-activations",
+            "gradient averaged over each source's own output between corrupted and clean",
             levels=LEVELS,
-            cost=_input_cost,
-            run=_inputs,
-            only_at_clean=True,
-            flags=("compat",),
+            cost=_activations_cost,
+            run=_activations,
+            rule="right",
+            flags=("steps", "rule"),
+            compat=("edge",),
+            complete=True,
         ),
         Method(
-            "eap-ig",
-            "gradient averaged over inputs between corrupted and clean",
+            "clean-corrupted",
+            "mean of the gradients at the clean and at the corrupted run",
             levels=LEVELS,
             cost=_input_cost,
             run=_inputs,
-            ablations=("counterfactual",),
-            rule="left",
-            flags=("steps", "rule", "compat"),
-            complete=True,
+            ablations=OF_A_RUN,
+            rule="trapezoid",  # with one step
+            compat=("edge",),
+        ),
+        replace(_EAP, name="nap", summary="eap of nodes (attribution patching, AtP)", levels=("node", "neuron")),
+        replace(_EAP_IG, name="nap-ig", summary="eap-ig of nodes", levels=("node", "neuron")),
+        Method(
+            "hisp",
+            "eap of heads and MLPs, in absolute value for each example (head importance)",
+            levels=("node",),
+            cost=_input_cost,
+            run=_hisp,
+            only_at_clean=True,
+            flags=("normalise-layers",),
+            scale=_hisp_scale,
+        ),
+        Method(
+            "ifr",
+            "how near each source comes to what a receiver reads (information flow routes); no gradient",
+            levels=("edge",),
+            cost=_flow_cost,
+            run=_flow,
+            ablations=(),
+            needs_metric=False,
+            needs_gradient=False,
+            selector="greedy",
+        ),
+        Method(
+            "exact",
+            "rise of the loss when one alone is replaced (activation patching)",
+            levels=LEVELS,
+            cost=_patching_cost,
+            run=_patching,
+            needs_gradient=False,
+            flags=("direction", "on"),
         ),
     )
 }
@@ -145,6 +254,7 @@ def settle(
     ablation: str = "counterfactual",
     compat: str | None = None,
     normalise_layers: bool = False,
+    direction: str | None = None,
 ) -> Config:
     """The whole configuration of a method.
 
@@ -152,15 +262,19 @@ def settle(
         UsageError: a name that does not exist, or something that means nothing to the method; says what is possible.
     """
     method = method_named(name)
-    given = {"steps": steps is not None, "rule": rule is not None, "compat": compat is not None}
-    for flag, there in {**given, "normalise-layers": normalise_layers}.items():
+    for flag, there in (
+        ("steps", steps is not None),
+        ("rule", rule is not None),
+        ("normalise-layers", normalise_layers),
+        ("direction", direction is not None),
+    ):
         if there and flag not in method.flags:
             takers = ", ".join(m.name for m in METHODS.values() if flag in m.flags)
-            raise UsageError(f"--{flag} means nothing to {name}", f"it is a flag of {takers}")
+            raise UsageError(f"--{flag} means nothing to {name}", f"it does to {takers}")
     if rule is not None and rule not in RULES:
         raise UsageError(f"no rule '{rule}'", f"rules are {', '.join(RULES)}")
-    if compat is not None and compat not in COMPAT:
-        raise UsageError(f"nothing to be compatible with is called '{compat}'", f"known are {', '.join(COMPAT)}")
+    if direction is not None and direction not in DIRECTIONS:
+        raise UsageError(f"no direction '{direction}'", f"directions are {', '.join(DIRECTIONS)}")
     if steps is not None and steps < 1:
         raise UsageError(f"{steps} steps are too few", "use --steps 1 or more")
     wanted = level or method.levels[0]
@@ -173,15 +287,18 @@ def settle(
             f"use --level {method.levels[0]}, or a method that scores {wanted}s: {able}",
         )
     _check_ablation(method, ablation)
-    takes_steps = bool(method.rule)
+    _check_compat(method, wanted, compat)
+    # The reference's code for nodes takes the clean end and leaves the corrupted one out (spec B0 row 9).
+    default = "right" if compat and wanted != "edge" and "rule" in method.flags else method.rule
     return Config(
         method=name,
         level=wanted,
-        steps=(steps or STEPS) if takes_steps else 1,
-        rule=rule or method.rule,
+        steps=(steps or STEPS) if "steps" in method.flags else 1,
+        rule=rule or default,
         ablation=ablation,
         compat=compat,
         normalise_layers=normalise_layers,
+        direction=direction or DIRECTIONS[0] if "direction" in method.flags else "",
     )
 
 
@@ -195,6 +312,16 @@ def _check_ablation(method: Method, ablation: str) -> None:
         f"{method.name} interpolates towards the corrupted input, not to '{ablation}'",
         f"use --ablation {' or '.join(method.ablations)}, or one of {able}",
     )
+
+
+def _check_compat(method: Method, level: str, compat: str | None) -> None:
+    if compat is None:
+        return
+    if compat not in COMPAT:
+        raise UsageError(f"nothing to be compatible with is called '{compat}'", f"known are {', '.join(COMPAT)}")
+    if level not in method.compat:
+        able = ", ".join(m.name for m in METHODS.values() if level in m.compat)
+        raise UsageError(f"--compat means nothing to {method.name} of {level}s", f"it does to {able}")
 
 
 def cost(config: Config, n_layers: int) -> tuple[float, float]:

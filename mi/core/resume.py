@@ -102,7 +102,7 @@ def _stubbed(model: Model, seen: dict[int, _Arguments]) -> Iterator[None]:
         return forward
 
     for index, block in enumerate(blocks):
-        block.forward = stub(index)  # type: ignore[method-assign]
+        block.forward = stub(index)
     try:
         yield
     finally:

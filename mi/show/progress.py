@@ -24,7 +24,8 @@ class Progress:
     """How far one piece of work has come. `total` None: the end is not known."""
 
     def __init__(self, total: int | None, label: str) -> None:
-        self.total, self.label, self.done = total, label, 0
+        self.total, self.label = total, label
+        self.done: float = 0
         self.quiet = voice.get().quiet or sys.stderr is None
         self.terminal = not self.quiet and sys.stderr.isatty()
         self.start = self.last = time.monotonic()
@@ -39,7 +40,8 @@ class Progress:
         if self.drawn:  # leave a clean line behind
             _write("\r\x1b[K")
 
-    def advance(self, n: int = 1) -> None:
+    def advance(self, n: float = 1) -> None:
+        """Something is done; a part of one thing counts as a part."""
         self.done += n
         if self.quiet:
             return
@@ -56,12 +58,12 @@ class Progress:
     def text(self, now: float) -> str:
         elapsed = now - self.start
         if not self.total:
-            return f"{self.label} {self.done} in {_clock(elapsed)}"
+            return f"{self.label} {self.done:.0f} in {_clock(elapsed)}"
         part = min(1.0, self.done / self.total)
         left = _clock(elapsed * (1 - part) / part) if part else "?"
         cells = round(part * BAR)
         bar = f" [{'#' * cells}{'.' * (BAR - cells)}]" if self.terminal else ""
-        return f"{self.label}{bar} {self.done}/{self.total}, {_clock(elapsed)} gone, {left} left"
+        return f"{self.label}{bar} {int(self.done + 1e-6)}/{self.total}, {_clock(elapsed)} gone, {left} left"
 
 
 def progress(total: int | None, label: str) -> Progress:

@@ -1,0 +1,88 @@
+"""The metric of many patched copies of a batch, from the residual stream at the read position after the last block.
+
+A metric that reads a few logits only is given those: the unembedding is the largest matrix of a small model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mi.core.batches import Batch
+from mi.core.metrics import Metric
+from mi.core.model import Model
+from mi.errors import MiError
+
+OF_TARGETS = ("logit-diff",)  # metrics that depend on the logits of answers and foils alone
+SAME = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest logit; half precision: 0.1
+
+
+class Readout:
+    """``clean`` are the clean run's logits, which some metrics compare with."""
+
+    def __init__(self, model: Model, metric: Metric, batch: Batch, clean: Float[Tensor, "batch vocab"]) -> None:
+        self._model, self._metric = model, metric
+        self._reference = clean.to(model.compute_dtype)
+        self._batch = batch
+        self._columns: Int[Tensor, " token"] | None = None
+        self._few = batch
+        if metric.name in OF_TARGETS:
+            self._columns, self._few = _targets(batch)
+
+    def of_logits(self, logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, " batch"]:
+        """The metric of a whole run."""
+        return self._metric.compute(logits.to(self._model.compute_dtype), self._batch, self._reference)
+
+    def of_stream(self, stream: Float[Tensor, "row d_model"]) -> Float[Tensor, "copy batch"]:
+        """The metric of each copy; rows are ``[copy x batch]``."""
+        copies = len(stream) // len(self._batch)
+        logits = self._logits(stream).to(self._model.compute_dtype)
+        metric = self._metric.compute(logits, _repeated(self._few, copies), self._reference.repeat(copies, 1))
+        return metric.view(copies, -1)
+
+    def check(self, stream: Float[Tensor, "batch d_model"], logits: Float[Tensor, "batch vocab"]) -> None:
+        """
+        Raises:
+            MiError: the model's logits are not its unembedding of the normed stream.
+        """
+        adapter = self._model.adapter
+        with torch.inference_mode():
+            ours = adapter.unembed(adapter.final_norm(stream))
+        error = float((ours - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
+        if error > SAME.get(self._model.dtype, 0.1):
+            raise MiError(
+                f"this model does more to its logits than unembed them (they differ by {error:.1e})",
+                "exact patching does not know how to; use another method",
+                place="-m",
+            )
+
+    def _logits(self, stream: Tensor) -> Float[Tensor, "row token"]:
+        adapter = self._model.adapter
+        normed = adapter.final_norm(stream)
+        if self._columns is None:
+            return adapter.unembed(normed)
+        weight: Tensor = adapter.unembed.weight  # type: ignore[assignment]
+        bias: Tensor | None = getattr(adapter.unembed, "bias", None)
+        return torch.nn.functional.linear(normed, weight[self._columns], None if bias is None else bias[self._columns])
+
+
+def _targets(batch: Batch) -> tuple[Int[Tensor, " token"], Batch]:
+    """The tokens that answers and foils are, and the batch with its ids counted among those."""
+    ids = torch.cat([batch.answers.flatten(), batch.foils.flatten()]).unique()
+    answers, foils = (torch.searchsorted(ids, targets) for targets in (batch.answers, batch.foils))
+    return ids, replace(batch, answers=answers, foils=foils)
+
+
+def _repeated(batch: Batch, copies: int) -> Batch:
+    """The batch as rows of patched copies, as far as a metric looks at it."""
+    return replace(
+        batch,
+        answers=batch.answers.repeat(copies, 1),
+        answers_real=batch.answers_real.repeat(copies, 1),
+        foils=batch.foils.repeat(copies, 1),
+        foils_real=batch.foils_real.repeat(copies, 1),
+        read=batch.read.repeat(copies),
+    )
