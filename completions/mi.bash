@@ -153,7 +153,7 @@ _mi() {
             return
             ;;
         'attribute --method')
-            _mi_words 'eap eap-ig'
+            _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig hisp ifr'
             return
             ;;
         'attribute --level')
@@ -166,6 +166,18 @@ _mi() {
             ;;
         'attribute --rule')
             _mi_words 'left right midpoint trapezoid'
+            return
+            ;;
+        'attribute --direction')
+            _mi_words 'noising denoising'
+            return
+            ;;
+        'attribute --on')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'attribute --top')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'attribute --ablation')
@@ -390,7 +402,7 @@ _mi() {
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --dry-run --dtype --executor --fresh --help --json --level --limit --method --metric --model --output --quiet --revision --rule --split --steps --tf32 --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --method --metric --model --on --output --quiet --revision --rule --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;

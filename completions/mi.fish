@@ -82,10 +82,13 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work e
 complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig hisp ifr'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of a method that interpolates (5).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it takes its steps; the default is the reference\'s.' -x -a 'left right midpoint trapezoid'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l direction -d 'Of exact: corrupt one in the clean run, or restore one.' -x -a 'noising denoising'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l on -d 'Of exact: look only at what these rank highest.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l top -d 'How many of SCORES to look at (500).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'

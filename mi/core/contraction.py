@@ -15,34 +15,64 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core import norms
-from mi.core.adapters import Layer
+from mi.core.adapters import Adapter, Layer
 from mi.core.gradients import HeadGradients, ReceiverGradients
+from mi.core.layout import Layout
 from mi.core.model import Model
-from mi.core.outputs import Outputs, write_sources
+from mi.core.outputs import Outputs, write_heads, write_sources
 
 CHUNK_BYTES = 1 << 26  # of the wide differences: 64 MiB
 
 
 def contract(
-    model: Model, difference: Outputs, gradients: ReceiverGradients, read: Int[Tensor, " batch"]
+    model: Model,
+    difference: Outputs,
+    gradients: ReceiverGradients,
+    read: Int[Tensor, " batch"],
+    sources: range | None = None,
+    into: Float[Tensor, "batch source receiver"] | None = None,
 ) -> Float[Tensor, "batch source receiver"]:
-    """Edge scores of each example, in the table's cells (cells that are no edge hold nothing of meaning)."""
+    """Edge scores of each example, in the table's cells (cells that are no edge hold nothing of meaning).
+
+    ``sources``: only the edges out of these, which are all heads of a layer or one other node; their receivers must
+    all come after them. ``into``: cells to add to.
+    """
     places, adapter = model.layout, model.adapter
-    batch, length = gradients.heads[0].narrow.shape[1:3]
+    batch, length = difference.embed.shape[:2]
     device = gradients.logits.device
-    scores = torch.zeros(batch, places.n_sources, places.n_receivers, dtype=torch.float64, device=device)
-    for examples, positions in _chunks(model, batch, length):
+    chosen = range(places.n_sources) if sources is None else sources
+    scores = into
+    if scores is None:
+        scores = torch.zeros(batch, places.n_sources, places.n_receivers, dtype=torch.float64, device=device)
+    for examples, positions in _chunks(model, len(chosen), batch, length):
         part = difference.map(lambda t: _cut(t, examples, positions))  # noqa: B023 - used at once
         n, t = examples.stop - examples.start, positions.stop - positions.start
-        wide = torch.empty(places.n_sources, n, t, adapter.d_model, dtype=model.compute_dtype, device=device)
-        write_sources(adapter, places, part, wide)
-        out = scores[examples]
+        wide = torch.empty(len(chosen), n, t, adapter.d_model, dtype=model.compute_dtype, device=device)
+        if sources is None:
+            write_sources(adapter, places, part, wide)
+        else:
+            write_group(adapter, places, part, sources, wide)
+        out = scores[examples, chosen.start : chosen.stop]
         _narrow_columns(model, wide, gradients, examples, positions, out)
         _logits(model, wide, gradients.logits[examples], read[examples], positions, out)
-        for layer in adapter.layers:
-            weight = _folded(model, layer)
-            _heads(model, layer, wide, weight, gradients.heads[layer.index], examples, positions, out)
+        for index, heads in gradients.heads.items():
+            layer = adapter.layers[index]
+            before = min(places.layers[index].heads[0], chosen.stop) - chosen.start  # heads read what is before them
+            _heads(model, layer, wide[:before], _folded(model, layer), heads, examples, positions, out[:, :before])
     return scores
+
+
+def write_group(
+    adapter: Adapter, places: Layout, outputs: Outputs, sources: range, into: Float[Tensor, "source batch pos d_model"]
+) -> None:
+    """The wide form of one node that is no head, or of all heads of a layer."""
+    if sources.start == places.input:
+        into[0].copy_(outputs.embed)
+    for layer, rows in zip(adapter.layers, places.layers, strict=True):
+        if sources.start == rows.heads[0]:
+            write_heads(layer, outputs.z[layer.index].unflatten(-1, (layer.n_heads, layer.d_head)), into)
+        elif sources.start == rows.mlp:
+            into[0].copy_(outputs.mlp[layer.index])
 
 
 def edges_of(model: Model, cells: Float[Tensor, "batch source receiver"]) -> Float[Tensor, "batch edge"]:
@@ -55,9 +85,9 @@ def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:
     return tensor[examples, positions]
 
 
-def _chunks(model: Model, batch: int, length: int) -> Iterator[tuple[slice, slice]]:
+def _chunks(model: Model, n_sources: int, batch: int, length: int) -> Iterator[tuple[slice, slice]]:
     """Examples by positions, so that the wide differences of a chunk fit the budget."""
-    token = model.layout.n_sources * model.adapter.d_model * model.compute_dtype.itemsize
+    token = n_sources * model.adapter.d_model * model.compute_dtype.itemsize
     at_once = max(1, CHUNK_BYTES // (token * length))
     if at_once > 1 or token * length <= CHUNK_BYTES:
         parts = -(-batch // at_once)
@@ -93,14 +123,14 @@ def _heads(
 ) -> None:
     """The part of a layer's q, k and v edges without the norm's correction: <D, C(gamma W)^T (g / sigma)>."""
     rows = model.layout.layers[layer.index]
-    sources = rows.heads[0]  # heads read every source before them
+    sources = len(wide)
     narrow = gradients.narrow[:, examples, positions]
     receivers, n, t, d_head = narrow.shape
     gradient = torch.bmm(narrow.reshape(receivers, n * t, d_head), weight)  # [receiver, batch*pos, d_model]
-    left = wide[:sources].reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
+    left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
     right = gradient.view(receivers, n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
     first, last = rows.receivers[0], rows.receivers[-1] + 1
-    out[:, :sources, first:last] += torch.bmm(left, right).to(torch.float64)
+    out[:, :, first:last] += torch.bmm(left, right).to(torch.float64)
 
 
 def _narrow_columns(
@@ -112,20 +142,25 @@ def _narrow_columns(
     out: Float[Tensor, "batch source receiver"],
 ) -> None:
     """The MLPs' edges, and the norms' corrections of the heads' edges: inner products with a few vectors a token."""
-    vectors = [xhat for heads in gradients.heads for xhat in heads.xhat] + gradients.mlp
+    vectors = [xhat for heads in gradients.heads.values() for xhat in heads.xhat] + list(gradients.mlp.values())
+    if not vectors:
+        return
     columns = torch.stack([vector[examples, positions].flatten(0, 1) for vector in vectors], dim=-1)
     n_sources, n, t, d_model = wide.shape
     products = torch.bmm(wide.view(n_sources, n * t, d_model).transpose(0, 1), columns)  # [batch*pos, source, column]
     products = products.view(n, t, n_sources, -1)
-    steps = len(gradients.heads[0].xhat)
-    for index, (rows, heads) in enumerate(zip(model.layout.layers, gradients.heads, strict=True)):
-        mlp = products[..., len(gradients.heads) * steps + index]
-        out[..., rows.mlp_receiver] += mlp.sum(1, dtype=torch.float64)
-        along = products[..., index * steps : (index + 1) * steps]  # [batch, pos, source, step]
+    column = 0
+    for index, heads in gradients.heads.items():
+        rows, steps = model.layout.layers[index], len(heads.xhat)
+        along = products[..., column : column + steps]  # [batch, pos, source, step]
+        column += steps
         left = along.permute(0, 2, 1, 3).reshape(n, n_sources, t * steps)
         right = torch.stack([c[examples, positions] for c in heads.correction], dim=2).reshape(n, t * steps, -1)
         first, last = rows.receivers[0], rows.receivers[-1] + 1
         out[..., first:last] -= torch.bmm(left, right).to(torch.float64)
+    for index in gradients.mlp:
+        out[..., model.layout.layers[index].mlp_receiver] += products[..., column].sum(1, dtype=torch.float64)
+        column += 1
 
 
 def _logits(

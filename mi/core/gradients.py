@@ -35,30 +35,33 @@ class HeadGradients:
 
 @dataclass
 class ReceiverGradients:
-    """Gradients at all receivers of a batch."""
+    """Gradients at the receivers of a batch, by layer: all of them, or those after some point of the model."""
 
-    heads: list[HeadGradients]
-    mlp: list[Float[Tensor, "batch pos d_model"]]
+    heads: dict[int, HeadGradients]
+    mlp: dict[int, Float[Tensor, "batch pos d_model"]]
     logits: Float[Tensor, "batch d_model"]  # at the read position; zero elsewhere
 
 
 class GradientRecorder:
-    """Edits that keep, in one forward with grad mode on, the tensors whose gradients :meth:`pull` takes."""
+    """Edits that keep, in one forward with grad mode on, the tensors whose gradients :meth:`pull` takes.
 
-    def __init__(self, adapter: Adapter, dtype: torch.dtype) -> None:
+    ``heads_from`` and ``mlps_from`` are the first layers whose receivers count.
+    """
+
+    def __init__(self, adapter: Adapter, dtype: torch.dtype, heads_from: int = 0, mlps_from: int = 0) -> None:
         self._adapter, self._dtype = adapter, dtype
         self._kept: dict[Port, Tensor] = {}
         roles = adapter.roles
         base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
-        self._attention_in = [Port(f"{path}.{roles.attention_norm}", "in") for path in base]
-        self._projections = [projection_ports(adapter, layer) for layer in adapter.layers]
-        self._mlp_in = [Port(f"{path}.{roles.mlp_norm}", "in") for path in base]
-        self._mlp_read = [Port(f"{path}.{roles.mlp_norm}", "out") for path in base]
+        self._attention_in = {i: Port(f"{base[i]}.{roles.attention_norm}", "in") for i in range(heads_from, len(base))}
+        self._projections = {i: projection_ports(adapter, adapter.layers[i]) for i in self._attention_in}
+        self._mlp_in = {i: Port(f"{base[i]}.{roles.mlp_norm}", "in") for i in range(mlps_from, len(base))}
+        self._mlp_read = {i: Port(f"{base[i]}.{roles.mlp_norm}", "out") for i in self._mlp_in}
         self._final = Port(roles.final_norm, "in")
 
     def edits(self) -> list[Edit]:
-        kept = [*self._attention_in, *self._mlp_in, *self._mlp_read, self._final]
-        kept += [port for ports in self._projections for port in ports]
+        kept = [*self._attention_in.values(), *self._mlp_in.values(), *self._mlp_read.values(), self._final]
+        kept += [port for ports in self._projections.values() for port in ports]
         return [Edit(port, self._keep(port)) for port in kept]
 
     def _keep(self, port: Port) -> Callable[[Tensor], None]:
@@ -68,21 +71,27 @@ class GradientRecorder:
         return keep
 
     def pull(
-        self, loss: Float[Tensor, " batch"], read: Tensor, weight: float, total: ReceiverGradients | None
+        self,
+        loss: Float[Tensor, " batch"],
+        read: Tensor,
+        weight: float,
+        total: ReceiverGradients | None,
+        unreached: bool = False,
     ) -> ReceiverGradients:
-        """Add ``weight`` times this run's gradients to ``total`` (or start one)."""
-        targets = [self._kept[port] for ports in self._projections for port in ports]
-        targets += [self._kept[port] for port in self._mlp_read] + [self._kept[self._final]]
-        gradients = list(torch.autograd.grad(loss.sum(), targets))
-        final = gradients.pop()
-        n_layers = self._adapter.n_layers
-        mlp = gradients[-n_layers:]
-        per_layer = len(self._projections[0])
-        fresh = ReceiverGradients([], [], self._at(final, read).to(self._dtype) * weight)
-        for layer in self._adapter.layers:
-            own = gradients[layer.index * per_layer : (layer.index + 1) * per_layer]
-            fresh.heads.append(self._heads(layer, own, weight, total))
-            fresh.mlp.append(self._mlp(layer, mlp[layer.index], weight, total))
+        """Add ``weight`` times this run's gradients to ``total`` (or start one).
+
+        ``unreached``: the loss need not depend on all receivers; where it does not, the gradient is 0.
+        """
+        targets = [self._kept[port] for ports in self._projections.values() for port in ports]
+        targets += [self._kept[port] for port in self._mlp_read.values()] + [self._kept[self._final]]
+        taken = torch.autograd.grad(loss.sum(), targets, allow_unused=unreached, materialize_grads=unreached)
+        gradients = iter(taken[:-1])
+        fresh = ReceiverGradients({}, {}, self._at(taken[-1], read).to(self._dtype) * weight)
+        for index, ports in self._projections.items():
+            own = [next(gradients) for _ in ports]
+            fresh.heads[index] = self._heads(self._adapter.layers[index], own, weight, total)
+        for index in self._mlp_read:
+            fresh.mlp[index] = self._mlp(self._adapter.layers[index], next(gradients), weight, total)
         if total is not None:
             fresh.logits += total.logits
         self._kept.clear()

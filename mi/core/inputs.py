@@ -98,7 +98,7 @@ def run(job: Job, batch: Batch) -> Scored:
         ends = {1.0: clean_embed, 0.0: corrupted_embed}
         start = ends[alpha] if alpha in ends else corrupted_embed + alpha * (clean_embed - corrupted_embed)
         reference = recorded[1.0][1] if 1.0 in recorded else None
-        outputs, logits = _step(job, batch, start, reference, weight, gradients, keep=alpha in ends)
+        outputs, logits = step(job, batch, start, reference, weight, gradients, keep=alpha in ends)
         if outputs is not None:
             recorded[alpha] = (outputs, logits)
     clean, clean_logits = recorded[1.0]
@@ -112,7 +112,7 @@ def run(job: Job, batch: Batch) -> Scored:
     return Scored(gradients.scores(difference, batch.read), loss, of_corrupted)
 
 
-def _step(
+def step(
     job: Job, batch: Batch, embed: Tensor, reference: Tensor | None, weight: float, gradients: Collector, keep: bool
 ) -> tuple[Outputs | None, Tensor]:
     """One forward and backward from ``embed``; the gradients are added up in ``gradients``."""
