@@ -15,8 +15,15 @@ from mi.errors import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, MiError
 from mi.show.notes import say, voice
 
 ONE_LINE = 120  # a message that is longer is put on two lines
-# What a RuntimeError says when memory runs out: torch has no class of its own for it on the CPU.
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "MPS backend out of memory", "bad_alloc")
+# What an error says when memory runs out: torch has no class of its own for it on the CPU, nor have files and threads.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA out of memory",
+    "MPS backend out of memory",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "can't start new thread",
+)
 _FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 _UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 

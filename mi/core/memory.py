@@ -9,10 +9,14 @@ import torch
 from mi.errors import RunError
 
 
+# The CPU allocator; a file that cannot be mapped; a thread whose stack finds no room.
+SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "can't start new thread")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA raises its own class; the CPU allocator a plain RuntimeError that names itself."""
+    """CUDA raises its own class; all else says it in words only."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, Exception) and any(sign in str(error) for sign in SIGNS)
     )
 
 
