@@ -99,6 +99,11 @@ def _activations_cost(config: Config, n_layers: int) -> tuple[float, float]:
     return 1 + corrupted + steps, steps + (1.0 in at)
 
 
+def _patching_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """What all patches share: the clean run, once more to go on from it, and the corrupted one."""
+    return 2 + (config.ablation in OF_A_RUN), 0
+
+
 def _flow_cost(config: Config, n_layers: int) -> tuple[float, float]:
     return 1, 0
 
@@ -131,6 +136,23 @@ def _flow(job: Job, batch: Batch) -> Scored:
     from mi.core.ifr import run
 
     return run(job, batch)
+
+
+def _patching(job: Job, batch: Batch) -> Scored:
+    from mi.core.patching import run
+
+    return run(job, batch)
+
+
+def _exact(job: Job, batch: Batch) -> Scored:
+    from mi.core.patching import run
+
+    return run(job, batch)
+
+
+def _exact_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """The two runs. Each patch is a part of a forward more, which the command adds: it knows how many there are."""
+    return 2, 0
 
 
 _EAP = Method(
@@ -202,6 +224,15 @@ METHODS: dict[str, Method] = {
             needs_metric=False,
             needs_gradient=False,
             selector="greedy",
+        ),
+        Method(
+            "exact",
+            "rise of the loss when one alone is replaced (activation patching)",
+            levels=LEVELS,
+            cost=_patching_cost,
+            run=_patching,
+            needs_gradient=False,
+            flags=("direction", "on"),
         ),
     )
 }
