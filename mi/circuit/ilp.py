@@ -123,7 +123,6 @@ class _Program:
         n_x, n_y = len(self.candidates), len(self.units.graph.nodes)
         cells = (np.concatenate(self.rows), np.concatenate(self.columns))
         table = sparse.csr_array((np.concatenate(self.values), cells), shape=(len(self.bounds), n_x + n_y))
-        table.sum_duplicates()  # two edges between the same nodes
         gain = worth[self.candidates]
         largest = float(np.abs(gain).max(initial=0.0)) or 1.0
         least = np.concatenate([forced[self.candidates], np.zeros(n_y)])

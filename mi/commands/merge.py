@@ -24,7 +24,9 @@ def merge(
         list[str] | None,
         UNRECORDED,  # the chain names the files by their digests
         Argument(
-            metavar="FILE FILE...", show_default=False, help="Scores to merge; one of them may be -, standard input."
+            metavar="[FILE]...",
+            show_default=False,
+            help="Scores to merge, two files or more; one may be -, standard input.",
         ),
     ] = None,
     mean: Annotated[bool, Option("--mean", help="Take the mean of the scores.")] = False,

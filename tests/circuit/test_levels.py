@@ -138,13 +138,19 @@ def test_exact_size_over_nodes_is_the_best_of_all_sizes(seed, rule):
         graph = any_graph(rng)
         units = Units(graph, "node")
         scores = random_scores(rng, units.n)
+        scores[rng.random(units.n) < 0.2] = np.nan
+        counts = ~np.isnan(scores)
         choose = getattr(select, rule)
-        sizes = [np.count_nonzero(units.pruned(choose(units, scores, n))) for n in range(units.n + 1)]
-        budget = int(rng.integers(0, units.n + 1))
+        most = int(counts.sum())
+        sizes = [np.count_nonzero(units.pruned(choose(units, scores, n))[counts]) for n in range(most + 1)]
+        budget = int(rng.integers(0, most + 1))
         found = select.exact_size(units, scores, budget, rule=choose)
-        assert np.count_nonzero(found.mask) == max(size for size in sizes if size <= budget)
+        realised = np.count_nonzero(found.mask[counts])
+        assert realised == max(size for size in sizes if size <= budget)
         larger = [size for size in sizes if size > budget]
-        assert found.above == (min(larger) if larger and np.count_nonzero(found.mask) < budget else None)
+        assert found.above == (min(larger) if larger and realised < budget else None)
+        with pytest.raises(UsageError, match=f"{most + 1} nodes were asked for, the graph has {most}"):
+            choose(units, scores, most + 1)
 
 
 def test_golden_node_masks_are_what_pruned_circuits_keep():
@@ -206,6 +212,20 @@ def test_a_percentage_is_of_what_was_scored_and_unscored_nodes_stay(tmp_path):
     assert "m1" not in [record["node"] for record in dropped.records]
 
 
+@pytest.mark.parametrize(
+    ("by", "n", "stable"), [("sign", 5, ["a0.h1", "a1.h1", "a0.h0", "a1.h0"]), ("inclusion", 2, ["a0.h1", "a1.h1"])]
+)
+def test_stability_is_about_what_was_scored(tmp_path, by, n, stable):
+    """Unscored nodes stay, and take no place among the best of a resample. m0 changes its sign."""
+    values = np.array([np.nan, 0.5, -3.0, 1.0, 0.25, 2.0, np.nan])
+    sums = np.nan_to_num(values, nan=9.0)[None] * np.array([[1.0], [3.0], [2.0]])
+    sums[:, 3] = [0.4, -0.4, 0.2]
+    file = write(tmp_path / "nodes.jsonl", "node", values, shards=sums)
+    circuit = prune(file, "--top", str(n), "--stable", "0.9", "--stable-by", by)
+    assert [record["node"] for record in circuit.records] == [*stable, "input", "m1"]
+    assert circuit.head["selection"]["stability"]["stable"] == len(stable)
+
+
 def test_a_circuit_of_neurons_is_written_and_read(tmp_path):
     values = np.zeros((7, 4), dtype=np.float32)
     values[0] = [5, 4, 0, 0]
@@ -242,7 +262,7 @@ def test_edges_and_neurons_may_be_mixed(tmp_path):
     records = [
         {"src": "input", "dst": "m0"},
         {"src": "m0", "dst": "logits"},
-        {"src": "input", "dst": "logits"},
+        {"src": "input", "dst": "m1"},
         {"node": "input", "unit": 1},
         {"node": "input", "unit": 3},
     ]
@@ -253,6 +273,8 @@ def test_edges_and_neurons_may_be_mixed(tmp_path):
     assert found.neurons[GRAPH.node_index("m0")].all()
     assert found.neurons.sum() == 2 + 4
     assert found.weighted_edges == 0.5 + 0.5 + 1
+    listed = {f"{record['src']}->{record['dst']}" for record in records[:3]}
+    assert {GRAPH.edge_name(e) for e in np.flatnonzero(found.edges)} == listed  # not input->logits, not pruned
     assert run("prune", [str(tmp_path / "mixed.jsonl"), "-o", str(tmp_path / "no.jsonl")]) == 3
 
 

@@ -33,7 +33,7 @@ def loops(sums, sizes, resamples, seed):
 def test_sign_and_inclusion_equal_the_loops(seed):
     rng = generator(seed)
     sums, sizes, scores = shards_of(rng, int(rng.integers(2, 7)))
-    scores[3] = 0.0
+    scores[3], sums[:, 3] = 0.0, 0.0  # no sign, in any resample
     n, resamples, absolute = int(rng.integers(0, GRAPH.n_edges + 1)), 40, bool(rng.integers(2))
     same, among, sets = [0] * len(scores), [0] * len(scores), []
     for drawn in loops(sums, sizes, resamples, 11):
@@ -48,6 +48,12 @@ def test_sign_and_inclusion_equal_the_loops(seed):
     assert share.tolist() == pytest.approx([count / resamples for count in among])
     jaccard = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in pairwise(sets)]
     assert alike == pytest.approx(sum(jaccard) / len(jaccard))
+
+
+def test_a_resample_is_a_mean_over_the_examples_of_its_shards():
+    sums, sizes, _ = shards_of(np.random.default_rng(3), 5)
+    for drawn, expected in zip(stability.resampled(sums, sizes, 20, seed=4), loops(sums, sizes, 20, 4), strict=True):
+        assert drawn.tolist() == pytest.approx(expected)
 
 
 def test_blocks_do_not_change_the_draws(monkeypatch):

@@ -119,6 +119,16 @@ def test_shards_that_have_no_meaning_are_left_out_and_said(
     assert mi("merge", rule, "a.jsonl", "b.jsonl", "-q", "-o", "out.jsonl").ok().err == ""
 
 
+def test_shards_of_other_sizes_are_left_out(mi: Session) -> None:
+    arrays = write("a.jsonl", 0)
+    stream.write(
+        "b.jsonl", stream.read("a.jsonl", ("scores",)).head, [], {"scores": {**arrays, "shard_n": np.array([1, 2, 2])}}
+    )
+    done = mi("merge", "--mean", "a.jsonl", "b.jsonl", "-o", "out.jsonl").ok()
+    assert "the files scored different examples" in done.err
+    assert set(merged()[1]) == {"edge"}
+
+
 def test_a_file_without_shards(mi: Session) -> None:
     write("a.jsonl", 0)
     Path("b.jsonl").write_bytes(mi("view", "--json", "a.jsonl").ok().out)
