@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache attribute merge prune score pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute merge prune score pipe view log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -33,7 +33,7 @@ _mi() {
             return
             ;;
         'data --model' | 'data -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data --revision')
@@ -45,7 +45,7 @@ _mi() {
             return
             ;;
         'data filter --model' | 'data filter -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data filter --revision')
@@ -77,7 +77,7 @@ _mi() {
             return
             ;;
         'cache --model' | 'cache -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'cache --revision')
@@ -132,6 +132,14 @@ _mi() {
             _mi_words 'clean corrupted both'
             return
             ;;
+        'cache --text')
+            :
+            return
+            ;;
+        'cache --window')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'cache --device')
             _mi_words 'auto cpu cuda mps'
             return
@@ -149,6 +157,66 @@ _mi() {
             return
             ;;
         'cache --output' | 'cache -o')
+            :
+            return
+            ;;
+        'patch --site')
+            _mi_words 'resid_pre resid_mid resid_post attn_out mlp_out z q k v'
+            return
+            ;;
+        'patch --by')
+            _mi_words 'layer,position head,position layer,head layer'
+            return
+            ;;
+        'patch --template')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --length')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --metric')
+            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+            return
+            ;;
+        'patch --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'patch --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --model' | 'patch -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'patch --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'patch --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'patch --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'patch --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'patch --output' | 'patch -o')
             :
             return
             ;;
@@ -181,7 +249,15 @@ _mi() {
             return
             ;;
         'attribute --ablation')
-            _mi_words 'counterfactual zero mean mean-positional'
+            _mi_words 'counterfactual resample zero mean mean-positional optimal'
+            return
+            ;;
+        'attribute --means')
+            :
+            return
+            ;;
+        'attribute --seed')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'attribute --metric')
@@ -201,7 +277,7 @@ _mi() {
             return
             ;;
         'attribute --model' | 'attribute -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'attribute --revision')
@@ -293,7 +369,15 @@ _mi() {
             return
             ;;
         'score --ablation')
-            _mi_words 'counterfactual zero mean mean-positional'
+            _mi_words 'counterfactual resample zero mean mean-positional optimal'
+            return
+            ;;
+        'score --means')
+            :
+            return
+            ;;
+        'score --seed')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'score --metric')
@@ -317,7 +401,7 @@ _mi() {
             return
             ;;
         'score --model' | 'score -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'score --revision')
@@ -373,7 +457,7 @@ _mi() {
             return
             ;;
         'info --model' | 'info -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'info --revision')
@@ -401,13 +485,14 @@ _mi() {
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
-            'cache') _mi_words '--allow-pickle --answers --batch-size --bos --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --tf32 --trust-remote-code -h -m -n -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --method --metric --model --on --output --quiet --revision --rule --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
+            'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
-            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --metric --model --output --quiet --revision --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
+            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
-            'view') _mi_words '--head --help --json --output --quiet --top -H -h -o -q' ;;
+            'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'log') _mi_words '--help --json --quiet --script -h -q' ;;
             'verify') _mi_words '--help --json --quiet -h -q' ;;
             'stamp') _mi_words '--help --output --quiet -h -o -q' ;;
@@ -420,7 +505,7 @@ _mi() {
     fi
     case $command in
         'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter' ;;
-        'schema') _mi_words 'examples cache scores circuit report' ;;
+        'schema') _mi_words 'examples cache scores circuit report effects means' ;;
     esac
 }
 

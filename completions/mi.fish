@@ -4,6 +4,7 @@
 complete -c mi -f
 complete -c mi -n __fish_use_subcommand -a data -d 'make or read examples of a task, or keep those the model gets right'
 complete -c mi -n __fish_use_subcommand -a cache -d 'run the model on clean and corrupted inputs; starts a pipe'
+complete -c mi -n __fish_use_subcommand -a patch -d 'put one activation of the other run into this one: where to look'
 complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the model\'s graph'
 complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
@@ -28,7 +29,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcomm
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l split -d 'train, validation, test, or all. A task makes train and validation, a file gives all it has.' -x -a 'train validation test all'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l skip -d 'Leave out rows of a file that cannot be used, and say how many.'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l list -d 'List the tasks and the file formats.'
@@ -37,7 +38,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcomm
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -F
-complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -53,7 +54,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from cache' -F
-complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l data -d 'Take the examples from FILE.' -r -F
@@ -67,6 +68,10 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is meas
 complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too (repeatable); \'mi info -m\' lists them.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position, or where the metric reads.' -x -a 'all read'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run, the corrupted one, or both.' -x -a 'clean corrupted both'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l means -d 'Write the mean of what each node writes instead, for --ablation mean.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l by-position -d 'With --means: a mean for each position, for --ablation mean-positional.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l text -d 'With --means: average over this text; - is stdin.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l window -d 'With --text: tokens of a window (128).' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
@@ -81,6 +86,33 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l dry-run -d 'Say what wo
 complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
 
+complete -c mi -n '__fish_seen_subcommand_from patch' -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l site -d 'What is patched: the residual stream, what a layer writes, or its heads.' -x -a 'resid_pre resid_mid resid_post attn_out mlp_out z q k v'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l by -d 'One place is a layer at a position (the default), a head at a position, a head, or a layer.' -x -a 'layer,position head,position layer,head layer'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l noising -d 'Put corrupted activations into the clean run (the default).'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l denoising -d 'Put clean activations into the corrupted run.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l template -d 'Use the examples of one template only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l length -d 'Use the examples of N tokens only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this message and exit.'
+
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig hisp ifr exact'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
@@ -89,12 +121,15 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it t
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l direction -d 'Of exact: corrupt one in the clean run, or restore one.' -x -a 'noising denoising'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l on -d 'Of exact: look only at what these rank highest.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l top -d 'How many of SCORES to look at (500).' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l normalise-layers -d 'Of hisp: divide the scores of each layer by their L2 norm.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -146,13 +181,15 @@ complete -c mi -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'No notes
 complete -c mi -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from score' -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual zero mean mean-positional'
+complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
+complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -178,6 +215,7 @@ complete -c mi -n '__fish_seen_subcommand_from view' -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l head -s H -d 'Show the head only.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l top -d 'Show N rows; 0 is all. Edges: the largest scores.' -x
 complete -c mi -n '__fish_seen_subcommand_from view' -l json -d 'Write head, records and end as JSON lines; scores become one record per edge.'
+complete -c mi -n '__fish_seen_subcommand_from view' -l svg -d 'Write a map of effects as an SVG picture.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l help -s h -d 'Show this message and exit.'
@@ -203,12 +241,12 @@ complete -c mi -n '__fish_seen_subcommand_from pack' -l output -s o -d 'The copy
 complete -c mi -n '__fish_seen_subcommand_from pack' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from pack' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from schema' -a 'examples cache scores circuit report'
+complete -c mi -n '__fish_seen_subcommand_from schema' -a 'examples cache scores circuit report effects means'
 complete -c mi -n '__fish_seen_subcommand_from schema' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from schema' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from schema' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'

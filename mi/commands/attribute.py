@@ -55,7 +55,12 @@ def attribute(
         int | None,
         Option("--top", metavar="K", min=1, show_default=False, help="How many of SCORES to look at (500)."),
     ] = None,
+    normalise_layers: Annotated[
+        bool, Option("--normalise-layers", help="Of hisp: divide the scores of each layer by their L2 norm.")
+    ] = False,
     ablation: options.Ablation = "counterfactual",
+    means: options.Means = None,
+    seed: options.Seed = 0,
     metric: options.Metric = None,
     compat: Annotated[
         Literal["mib"] | None,
@@ -101,11 +106,19 @@ def attribute(
     from mi.io import store, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
+    from mi.tasks.constants import constants
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost, shape_of
 
     config = methods.settle(
-        method, level=level, steps=steps, rule=rule, ablation=ablation, compat=compat, direction=direction
+        method,
+        level=level,
+        steps=steps,
+        rule=rule,
+        ablation=ablation,
+        compat=compat,
+        normalise_layers=normalise_layers,
+        direction=direction,
     )
     entry = methods.METHODS[method]
     patches = "on" in entry.flags
@@ -125,9 +138,11 @@ def attribute(
     rows, text = subject.select(examples, which, limit)
     if text:
         note(text)
+    replaced = constants(means, ablation, seed, chosen)
     measure = metric or str(head["task"]["metric"])
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
-    encoded = subject.encoded(examples, rows, chosen, begin, **needs(measure))
+    read = needs(measure) if entry.needs_metric else dict.fromkeys(needs(measure), False)
+    encoded = subject.encoded(examples, rows, chosen, begin, **read)
     if dry_run:
         located = chosen.located.config()
         forwards, backwards = methods.cost(config, shape_of(located).n_layers)
@@ -140,6 +155,7 @@ def attribute(
 
     def compute(ready: Model) -> Result:
         from mi.core.attribute import attribute as score
+        from mi.core.means import given
         from mi.show.progress import progress
 
         with progress(len(encoded), "attribute") as bar:
@@ -151,16 +167,19 @@ def attribute(
                 steps=steps,
                 rule=rule,
                 ablation=ablation,
+                given=given(replaced, ready),
                 metric=measure,
                 batch_size=batch_size,
                 executor=executor,
                 compat=compat,
+                normalise_layers=normalise_layers,
                 direction=direction,
                 only=only,
                 on_done=bar.advance,
                 on_halved=work.say_halved(),
             )
         said = _said(config, got, encoded, which, ablation, measure)
+        said |= replaced.said()
         said["executor"] = ready.executor(executor).name
         if only is not None and ranked is not None:
             said["only"] = {"n": len(only), "ranked_by": ranked.head["attribution"]["method"]}
@@ -176,8 +195,12 @@ def attribute(
         chosen=chosen,
         loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
         head=head,
-        inputs=[*examples.inputs, *([{"name": "ranking", "sha256": ranked.sha256}] if on and ranked else [])],
-        depends_on=[piped.sha256, *([ranked.sha256] if ranked else [])],
+        inputs=[
+            *examples.inputs,
+            *replaced.inputs,
+            *([{"name": "ranking", "sha256": ranked.sha256}] if on and ranked else []),
+        ],
+        depends_on=[piped.sha256, *replaced.digests, *([ranked.sha256] if ranked else [])],
         output=output,
         json=json,
         fresh=fresh,
@@ -217,8 +240,10 @@ def _said(
         said["ablation"] = ablation
     if entry.needs_metric:
         said["metric"] = measure
-    if config.rule:
+    if "rule" in entry.flags:
         said |= {"steps": config.steps, "rule": config.rule}
+    if config.normalise_layers:
+        said["normalise_layers"] = True
     if config.direction:
         said["direction"] = config.direction
     if config.compat:

@@ -188,7 +188,7 @@ class _Total:
         mean = shards.sum(0) / len(self._clean)
         if self._method.scale is not None:
             factor = self._method.scale(self._job, mean)
-            mean, shards = mean * factor, shards * factor
+            mean, shards = mean * factor, shards * np.nan_to_num(factor)
         of_input = self._units.writer == self._job.model.layout.input
         known = self._method.complete and self._divisor is None
         return Attribution(
