@@ -72,7 +72,7 @@ def test_fractions_are_the_oracles(name: str, ablation: str, seed: int) -> None:
 def cells(case: Case) -> list[tuple[int, int]]:
     """Each of the package's edges as a cell of the oracle."""
     every = np.arange(case.model.graph.n_edges)
-    return [tuple(np.argwhere(case.as_matrix(every == edge))[0]) for edge in every]  # type: ignore[misc]
+    return [tuple(np.argwhere(case.as_matrix(every == edge))[0]) for edge in every]
 
 
 @pytest.mark.parametrize("ablation", ["counterfactual", "zero", "mean"])

@@ -1,0 +1,1 @@
+"""Searches for circuits: ACDC, masks that are learned, constants that are learned."""
