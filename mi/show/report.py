@@ -59,9 +59,10 @@ def _curve(records: Sequence[Record]) -> Table:
         )
         for record in records
     ]
+    what = next((level for level in ("nodes", "neurons") if level in records[0]), "edges")  # what a share is of
     columns = (
         Column("ranking"),
-        Column("of edges", right=True),
+        Column(f"of {what}", right=True),
         Column("edges", right=True),
         Column("faithfulness", right=True),
         Column("95 % interval"),

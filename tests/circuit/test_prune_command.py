@@ -381,8 +381,9 @@ def test_another_kind_of_stream_is_refused(tmp_path, capsys):
     assert "mi attribute" in err
 
 
-def test_it_does_not_import_torch(scores):
-    code = "import sys; from mi.run import run; run('prune', sys.argv[1:]); assert 'torch' not in sys.modules"
+def test_it_does_not_import_torch_nor_without_need_scipy(scores):
+    code = "import sys; from mi.run import run; run('prune', sys.argv[1:]); "
+    code += "assert not {'torch', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(scores[1]), "-o", str(scores[1].parent / "c.jsonl")], check=True)
 
 

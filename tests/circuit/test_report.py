@@ -7,6 +7,7 @@ from mi.circuit import curve, report, select
 from mi.circuit.levels import Units
 from mi.circuit.prune import connected
 from mi.circuit.transformer import transformer_graph
+from mi.show.report import report_tables
 from tests.circuit.random_graphs import SEEDS, any_graph, generator, random_scores
 
 GRAPH = transformer_graph(3, 3)
@@ -77,3 +78,15 @@ def test_records_say_the_size_in_edges_and_in_units(level):
     assert faithful["value"] == pytest.approx(0.5)
     plain = report.single(circuit.edges)
     assert (plain.points[0].size, plain.points[0].finer) == (GRAPH.n_edges, {})
+
+
+@pytest.mark.parametrize("level", ["edge", "node", "neuron"])
+def test_a_curve_says_what_its_shares_are_of(level):
+    units = Units(GRAPH, level, 4)
+    circuits = report.of_scores(units, np.random.default_rng(3).normal(size=units.n))
+    n = 12
+    value = np.tile(np.linspace(3, 4, n), (len(circuits.masks), 1))
+    records = report.report(circuits, value, value[0], np.zeros(n), [str(i) for i in range(n)])
+    table = report_tables("", {}, records, 0)[1]
+    assert [column.name for column in table.columns][1:3] == [f"of {level}s", "edges"]
+    assert table.rows[9][2] == str(GRAPH.n_edges)
