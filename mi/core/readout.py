@@ -5,7 +5,7 @@ A metric that reads a few logits only is given those: the unembedding is the lar
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,9 +28,10 @@ class Readout:
         self._reference = clean.to(model.compute_dtype)
         self._batch = batch
         self._columns: Int[Tensor, " token"] | None = None
-        self._few = batch
+        self._few, self._few_reference = batch, self._reference
         if metric.name in OF_TARGETS:
             self._columns, self._few = _targets(batch)
+            self._few_reference = self._reference[:, self._columns]
 
     def of_logits(self, logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, " batch"]:
         """The metric of a whole run."""
@@ -40,7 +41,7 @@ class Readout:
         """The metric of each copy; rows are ``[copy x batch]``."""
         copies = len(stream) // len(self._batch)
         logits = self._logits(stream).to(self._model.compute_dtype)
-        metric = self._metric.compute(logits, _repeated(self._few, copies), self._reference.repeat(copies, 1))
+        metric = self._metric.compute(logits, _repeated(self._few, copies), self._few_reference.repeat(copies, 1))
         return metric.view(copies, -1)
 
     def check(self, stream: Float[Tensor, "batch d_model"], logits: Float[Tensor, "batch vocab"]) -> None:
@@ -77,12 +78,7 @@ def _targets(batch: Batch) -> tuple[Int[Tensor, " token"], Batch]:
 
 
 def _repeated(batch: Batch, copies: int) -> Batch:
-    """The batch as rows of patched copies, as far as a metric looks at it."""
-    return replace(
-        batch,
-        answers=batch.answers.repeat(copies, 1),
-        answers_real=batch.answers_real.repeat(copies, 1),
-        foils=batch.foils.repeat(copies, 1),
-        foils_real=batch.foils_real.repeat(copies, 1),
-        read=batch.read.repeat(copies),
-    )
+    """The batch as rows ``[copy x batch]``."""
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "rows"}
+    many = {name: value.repeat(copies, *[1] * (value.ndim - 1)) for name, value in tensors.items()}
+    return replace(batch, rows=batch.rows * copies, **many)
