@@ -11,6 +11,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "The main line": {
         "data": "make or read examples of a task, or keep those the model gets right",
         "cache": "run the model on clean and corrupted inputs; starts a pipe",
+        "patch": "put one activation of the other run into this one: where to look",
         "attribute": "score every edge of the model's graph",
         "merge": "make one ranking of several: an ensemble of scores",
         "prune": "keep the edges that matter: scores in, circuit out",
@@ -30,7 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "gc": "empty the store of tensors that are old or too many",
     },
 }
-MODEL_COMMANDS = ("data", "cache", "attribute", "score", "pipe", "info")  # all others never import torch
+MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "score", "pipe", "info")  # all others never import torch
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2

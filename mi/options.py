@@ -139,6 +139,15 @@ Metric = Annotated[
     typer.Option("--metric", show_default=False, help="What is measured at the answer; the default is the task's own."),
 ]
 Ablation = Annotated[
-    Literal["counterfactual", "zero", "mean", "mean-positional"],
+    Literal["counterfactual", "resample", "zero", "mean", "mean-positional", "optimal"],
     typer.Option("--ablation", help="What takes the place of a removed edge."),
+]
+Means = Annotated[
+    str | None,
+    typer.Option(
+        "--means",
+        metavar="FILE",
+        show_default=False,
+        help="Replace by the constants in FILE (from 'mi cache --means', or learned).",
+    ),
 ]

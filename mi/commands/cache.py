@@ -49,6 +49,20 @@ def cache(
         Literal["clean", "corrupted", "both"],
         Option("--runs", help="Keep sites of the clean run, the corrupted one, or both."),
     ] = "clean",
+    means: Annotated[
+        bool, Option("--means", help="Write the mean of what each node writes instead, for --ablation mean.")
+    ] = False,
+    by_position: Annotated[
+        bool, Option("--by-position", help="With --means: a mean for each position, for --ablation mean-positional.")
+    ] = False,
+    text: Annotated[
+        str | None,
+        Option("--text", metavar="FILE", show_default=False, help="With --means: average over this text; - is stdin."),
+    ] = None,
+    window: Annotated[
+        int | None,
+        Option("--window", metavar="N", min=1, show_default=False, help="With --text: tokens of a window (128)."),
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
@@ -68,6 +82,9 @@ def cache(
     its baseline: the metric of the clean and of the corrupted run. Activations named by --site go into a blob beside
     the stream.
 
+    With --means it writes one constant for every node instead: its mean output over the clean prompts, or over windows
+    of any text (plain, or JSON lines with a field "text"; lines such as <|end|> part documents).
+
     Examples:
 
         mi cache </dev/null | mi attribute | mi prune | mi score
@@ -75,14 +92,24 @@ def cache(
         mi data greater-than -n 200 | mi cache -o years.jsonl
 
         mi cache --task ioi --site blocks.3.attn.z --positions read -o z.jsonl
+
+        mi cache --means --text stories.txt -o means.jsonl
     """
     from mi import work
+    from mi.commands.cache_means import Request, of_examples, of_text
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import subject
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
+    if text or by_position or window:
+        _check_means(means, text, window, file or task or data)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    asked = Request(by_position, limit, bos, batch_size, executor, output, json, dry_run, fresh)
+    if text:
+        of_text(asked, text, window, subject.choose_model(model, revision, {}, allow_pickle=allow_pickle), loading)
+        return
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
@@ -92,9 +119,12 @@ def cache(
         examples = subject.from_file(data, chosen, counterfactual, answers)
     else:
         examples = subject.from_task(task or subject.DEFAULT_TASK, number, seed, counterfactual, chosen.tokenizer)
-    for text in examples.notes:
-        note(text)
+    for line in examples.notes:
+        note(line)
     examples = subject.limited(examples, limit)
+    if means:
+        of_examples(asked, examples, head, chosen, loading)
+        return
     examples = subject.answered(examples, answers)
     measure = metric or str(examples.head["task"]["metric"])
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, **needs(measure))
@@ -148,7 +178,7 @@ def cache(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        loading=loading,
         head=head,
         inputs=examples.inputs,
         depends_on=[examples.head],
@@ -158,6 +188,17 @@ def cache(
         warnings=_warnings,
         own_tables=True,
     )
+
+
+def _check_means(means: bool, text: str | None, window: int | None, other: str | None) -> None:
+    from mi.errors import UsageError
+
+    if not means:
+        raise UsageError("--text, --window and --by-position say how means are made", "give --means too")
+    if window and not text:
+        raise UsageError("--window cuts a text, and there is none", "name it with --text")
+    if text and other:
+        raise UsageError(f"--text and {other} both say what to average over", "give one of them")
 
 
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:

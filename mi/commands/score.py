@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def score(
     file: options.Input = None,
     ablation: options.Ablation = "counterfactual",
+    means: options.Means = None,
+    seed: options.Seed = 0,
     metric: options.Metric = None,
     task: options.Task = None,
     data: options.Data = None,
@@ -54,6 +56,7 @@ def score(
     from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
+    from mi.tasks.constants import constants
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
@@ -71,6 +74,7 @@ def score(
     rows, text = subject.select(examples, which, limit)
     if text:
         note(text)
+    replaced = constants(means, ablation, seed, chosen)
     measure = metric or str(examples.head["task"]["metric"])
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
     encoded = subject.encoded(examples, rows, chosen, begin, **needs(measure))
@@ -85,6 +89,7 @@ def score(
         from mi.circuit.reading import circuit_of, scored_edges
         from mi.circuit.report import of_scores, report, single
         from mi.core.circuits import run_circuits
+        from mi.core.means import given
         from mi.show.progress import progress
 
         graph = ready.graph
@@ -98,6 +103,7 @@ def score(
                 encoded,
                 circuits.masks,
                 ablation=ablation,
+                given=given(replaced, ready),
                 metric=measure,
                 batch_size=batch_size,
                 executor=executor,
@@ -113,6 +119,7 @@ def score(
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
             "overlap": overlap,
+            **replaced.said(),
         }
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
         parts = {key: examples.head[key] for key in ("task", "examples")}
@@ -133,8 +140,8 @@ def score(
         chosen=chosen,
         loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
         head=head,
-        inputs=examples.inputs,
-        depends_on=[piped.sha256, examples.head],
+        inputs=[*examples.inputs, *replaced.inputs],
+        depends_on=[piped.sha256, examples.head, *replaced.digests],
         output=output,
         json=json,
         fresh=fresh,

@@ -38,10 +38,11 @@ def view(
     json: Annotated[
         bool, Option("--json", help="Write head, records and end as JSON lines; scores become one record per edge.")
     ] = False,
+    svg: Annotated[bool, Option("--svg", help="Write a map of effects as an SVG picture.")] = False,
     output: Output = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show a stream as a table.
+    """Show a stream as a table, or a map of effects as a picture.
 
     A table of edges is sorted by the size of the score. On a terminal it has as many rows as fit, elsewhere all of
     them. NAME is a node, a receiver or an edge, and may hold * ? and [...]: 'a9.*->logits' means the edges from the
@@ -53,10 +54,16 @@ def view(
       mi view scores.jsonl --top 20
       mi view circuit.jsonl 'a9.*->logits'
       mi cache --task ioi | mi attribute | mi view -H
+      mi view effects.jsonl --svg -o effects.svg
       mi view --json scores.jsonl | jq -c 'select(.mi or .score > 0.1)' | mi stamp | mi prune
     """
     file, names = _split(what or [])
     found = stream.read(file, stream.KINDS)
+    if svg:
+        if found.kind != "effects" or json or head_only or names:
+            raise UsageError("--svg draws the whole of an effects stream", "mi patch makes one")
+        _picture(found, output)
+        return
     if head_only:
         if json:
             _text(canonical.dumps(found.head).decode() + "\n", output)
@@ -102,6 +109,15 @@ def _json(found: stream.Stream, names: Sequence[str], top: int | None, output: s
 
 def _packed(found: stream.Stream) -> bool:
     return "scores" in found.blobs
+
+
+def _picture(found: stream.Stream, output: str | None) -> None:
+    from mi.show.head import one_line
+    from mi.show.heatmap import svg
+
+    if not found.records:
+        raise UsageError("there is no place to draw", "make the effects again with mi patch")
+    _text(svg(one_line(found.head), found.head, found.records), output)
 
 
 def _tables(made: list[Table], output: str | None) -> None:

@@ -27,6 +27,8 @@ MAKERS = {
     "scores": "mi attribute",
     "circuit": "mi prune",
     "report": "mi score",
+    "effects": "mi patch",
+    "means": "mi cache --means",
 }
 KINDS = tuple(MAKERS)
 

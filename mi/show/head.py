@@ -9,7 +9,7 @@ from mi.show.numbers import number
 from mi.show.table import Column, Table
 
 # Parts that are shown by a line of their own, in this order; all others follow as they are.
-KNOWN = ("kind", "task", "examples", "model", "graph", "attribution", "selection", "scoring", "chain")
+KNOWN = ("kind", "task", "examples", "model", "graph", "attribution", "selection", "scoring", "patching", "chain")
 SILENT = ("mi", "v")
 
 
@@ -45,7 +45,7 @@ def _describe(part: str, value: Any) -> str:
         return fields({**value, **({"weights": value["weights"][:12]} if "weights" in value else {})})
     if part == "graph" and isinstance(value, Mapping):
         return fields({"builder": value.get("builder"), **value.get("params", {})})
-    if part in ("attribution", "scoring") and isinstance(value, Mapping):
+    if part in ("attribution", "scoring", "patching") and isinstance(value, Mapping):
         return fields({key: inner for key, inner in value.items() if key != "plan"})  # a list of batches: for programs
     return fields(value)
 

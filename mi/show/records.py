@@ -119,6 +119,12 @@ def _report(stream: Shown, wanted: Wanted) -> list[Table]:
     return report_tables(_title(stream), stream.head, stream.records, wanted.top if wanted.asked else 0)
 
 
+def _effects(stream: Shown, wanted: Wanted) -> list[Table]:
+    from mi.show.heatmap import heat_tables
+
+    return heat_tables(_title(stream), stream.head, stream.records, wanted.top)
+
+
 def _other(stream: Shown, wanted: Wanted) -> list[Table]:
     """A kind that this file does not know: its records, field by field."""
     names = list(dict.fromkeys(name for record in stream.records for name in record))
@@ -132,6 +138,7 @@ KINDS: dict[str, Callable[[Shown, Wanted], list[Table]]] = {
     "scores": _edges,
     "circuit": _edges,
     "report": _report,
+    "effects": _effects,
 }
 
 

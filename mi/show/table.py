@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Literal, TextIO
 
 GAP = 3  # blanks between two columns on a terminal
@@ -24,12 +25,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under named columns. `notes` are lines below it; `title` stands above."""
+    """Rows of text under named columns. `notes` are lines below it; `title` stands above. `heat` colours the cells of
+    a map on a terminal: a number from -1 to 1 for each, None for those that are no part of it."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     title: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
+    heat: Sequence[Sequence[float | None]] = ()
 
 
 def write(tables: Iterable[Table], out: TextIO | None = None) -> None:
@@ -71,8 +74,9 @@ def _pretty(table: Table) -> str:
     for column, room in zip(table.columns, _rooms(table, width), strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         grid.add_column(column.name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
-    for row in table.rows:
-        grid.add_row(*(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)))
+    for row, heats in zip_longest(table.rows, table.heat, fillvalue=()):
+        cells = zip_longest(row, table.columns, heats)
+        grid.add_row(*(_cell(cell, column, heat) for cell, column, heat in cells))
     with console.capture() as capture:
         if table.title:
             console.print(Text(table.title, style="bold"))
@@ -97,7 +101,11 @@ def _rooms(table: Table, width: int) -> list[int]:
     return rooms
 
 
-def _cell(cell: str, column: Column):  # type: ignore[no-untyped-def]  # rich is imported only where it draws
+def _cell(cell: str, column: Column, heat: float | None):  # type: ignore[no-untyped-def]  # rich is imported only here
     from rich.text import Text
 
+    if heat is not None:
+        from mi.show.heatmap import colour, ink
+
+        return Text(cell, style=f"{ink(heat)} on {colour(heat)}")
     return Text(cell, style="red" if column.right and cell.startswith("-") else "")

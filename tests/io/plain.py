@@ -19,12 +19,16 @@ HEADS: dict[str, dict[str, Any]] = {
     "scores": {"kind": "scores", "graph": GRAPH},
     "circuit": {"kind": "circuit", "graph": GRAPH},
     "report": {"kind": "report"},
+    "effects": {"kind": "effects", "patching": {"site": "z"}},
+    "means": {"kind": "means", "graph": GRAPH, "means": {"ablation": "mean"}},
 }
 RECORDS: dict[str, list[dict[str, Any]]] = {
     "examples": [{"clean": "a b", "corrupted": "a c"}, {"clean": [1, 2], "corrupted": [1, 3], "id": "x"}],
     "cache": [{"clean": "a b", "corrupted": "a c", "baseline": {"clean": 1.5, "corrupted": -0.25}}],
     "scores": [{"src": "m0", "dst": "logits", "score": 0.1}],
     "circuit": [{"src": "a0.h0", "dst": "m0", "score": -0.002}, {"src": "m0", "dst": "logits", "score": 3.0}],
+    "effects": [{"layer": 0, "position": 3, "effect": 0.25, "n": 2}],
+    "means": [{"node": "m0", "norm": 1.5}],
     "report": [{"id": "x", "value": 0.5}, {"summary": "faithfulness", "value": 0.9, "low": 0.8, "high": 1.0}],
 }
 

@@ -26,7 +26,10 @@ FROZEN = {
     "circuit.jsonl": "a20cf3bc2848b7fd",
     "curve.jsonl": "9b98d75fd3e40390",
     "edges.jsonl": "fdb19e62b0c4a470",
+    "effects.jsonl": "043b4f48996e8d42",
     "examples.jsonl": "903edc424f53e4f5",
+    "means.jsonl": "fd64b28f8d470a73",
+    "means.means.100d855edadd.safetensors": "100d855edaddba62",
     "report.jsonl": "05f09983c35422c4",
     "scores.jsonl": "44a9f1d6ab6391c0",
     "scores.scores.05251357ed56.safetensors": "05251357ed56b4b0",
@@ -41,6 +44,8 @@ STREAMS = {
     "report": "report",
     "curve": "report",
     "edges": "scores",
+    "effects": "effects",
+    "means": "means",
     "types": "cache",
 }
 

@@ -24,6 +24,8 @@ FULL_HEAD = {
     "model": {"id": "gpt2", "revision": None, "weights": plain.SHA, "bos": "auto", "dtype": "float32"},
     "graph": plain.GRAPH,
     "attribution": {"steps": 5},
+    "patching": {"site": "z"},
+    "means": {"ablation": "mean"},
     "chain": [LINK],
 }
 MORE: dict[str, list[dict[str, Any]]] = {
@@ -42,6 +44,10 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"id": "a", "size": None, "nominal": None, "mode": None, "value": 1},
         {"summary": "faithfulness", "undetermined": "the difference is noise"},
     ],
+    "effects": [
+        {"layer": 1, "head": 2, "effect": -1, "se": 0.5, "low": -2, "high": 0.1, "normalised": 0.3, "n": 3},
+    ],
+    "means": [],
 }  # fmt: skip
 
 
@@ -122,6 +128,9 @@ def test_a_word_that_the_checker_does_not_know_is_no_silent_pass() -> None:
         ("scores", {"src": "a", "dst": "b", "score": True}, "score: true is no number"),
         ("circuit", {"score": 1}, '"src" is missing and "node" is missing'),
         ("circuit", {"src": "", "dst": "b"}, "src"),
+        ("effects", {"layer": 0, "effect": 1}, '"n" is missing'),
+        ("effects", {"layer": -1, "effect": 1, "n": 2}, "layer: -1 is less than 0"),
+        ("means", {"node": "m0"}, '"norm" is missing'),
         ("report", {"value": 1}, '"id" is missing and "summary" is missing'),
         ("report", {"id": "a", "value": 1, "mode": "both"}, 'mode: "both" is none of "signed", "absolute", null'),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 
 from mi.errors import MiError, UsageError
 
-KINDS = ("examples", "cache", "scores", "circuit", "report")
+KINDS = ("examples", "cache", "scores", "circuit", "report", "effects", "means")
 
 
 def get(kind: str) -> dict[str, Any]:

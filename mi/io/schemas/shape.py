@@ -66,6 +66,8 @@ _PARTS: Mapping[str, Schema] = {
     "attribution": {"type": "object"},
     "selection": {"type": "object"},
     "scoring": {"type": "object"},
+    "patching": {"type": "object"},
+    "means": {"type": "object"},
     "chain": listing(_LINK),
 }
 BLOB: Schema = thing(
