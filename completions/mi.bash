@@ -33,7 +33,7 @@ _mi() {
             return
             ;;
         'data --model' | 'data -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data --revision')
@@ -45,7 +45,7 @@ _mi() {
             return
             ;;
         'data filter --model' | 'data filter -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data filter --revision')
@@ -77,7 +77,7 @@ _mi() {
             return
             ;;
         'cache --model' | 'cache -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'cache --revision')
@@ -189,7 +189,7 @@ _mi() {
             return
             ;;
         'patch --model' | 'patch -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'patch --revision')
@@ -277,7 +277,7 @@ _mi() {
             return
             ;;
         'attribute --model' | 'attribute -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'attribute --revision')
@@ -401,7 +401,7 @@ _mi() {
             return
             ;;
         'score --model' | 'score -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'score --revision')
@@ -457,7 +457,7 @@ _mi() {
             return
             ;;
         'info --model' | 'info -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'info --revision')
