@@ -28,6 +28,9 @@ _FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up",
 _UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
+interrupts: list[int] = []  # the SIGINTs of this command, which mi/run.py writes down
+
+
 def report(error: BaseException) -> int:
     """Say what went wrong, once, and give the exit code."""
     if os.environ.get("MI_TRACEBACK") == "1" and not isinstance(error, SystemExit):
@@ -47,7 +50,10 @@ def report(error: BaseException) -> int:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """A library that was being imported may have made another error of the interrupt."""
+    """A library that was being imported may have made another error of the interrupt, or have swallowed it and failed
+    later, half imported."""
+    if interrupts and not isinstance(error, MiError):
+        return True
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mi.errors import OK, USAGE, MiError, UsageError
-from mi.failures import report
+from mi.failures import interrupts, report
 from mi.io import source
 from mi.options import UNRECORDED
 from mi.show.notes import Voice, note, voice
@@ -235,17 +235,26 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
+def _interrupt(number: int, frame: object) -> None:
+    interrupts.append(number)
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def _signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the command in order, so that temporary files go with it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    interrupts.clear()
     wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     old = {number: signal.getsignal(number) for number in wanted}
     for number, handler in old.items():
         if handler == signal.SIG_DFL:  # nohup has SIGHUP ignored: leave it so
             signal.signal(number, lambda n, _: sys.exit(128 + n))
+    if (at_interrupt := signal.getsignal(signal.SIGINT)) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+        old[signal.SIGINT] = at_interrupt
     try:
         yield
     finally:

@@ -13,9 +13,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import numpy as np
@@ -64,16 +65,15 @@ def tiny(folder: Path, seed: int = 0, layers: int = 2) -> None:
         shutil.copy(source / name, folder / name)
 
 
-def write_ids(path: str | Path, seed: int = 0) -> None:
+def write_ids(path: str | Path, seed: int = 0, n: int = 12, length: int = 6, **more: Any) -> None:
     """A plain data file: token ids, no split, and a metric that is read before the end."""
     rng = np.random.default_rng(seed)
     with open(path, "w") as f:
-        for _ in range(12):
-            clean = rng.integers(5, 200, size=6).tolist()
+        for _ in range(n):
+            clean = rng.integers(5, 200, size=length).tolist()
             corrupted = [*clean[:2], int(rng.integers(200, 400)), *clean[3:]]
-            f.write(
-                json.dumps({"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4}) + "\n"
-            )
+            row = {"clean": clean, "corrupted": corrupted, "answers": [7, 8], "foils": [9], "read": 4, **more}
+            f.write(json.dumps(row) + "\n")
 
 
 @contextmanager
@@ -119,19 +119,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def here(made: Path, own_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: a copy of `made` with its store in place."""
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, which is empty."""
     folder = tmp_path / "here"
-    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("store"))
-    shutil.copytree(made / "store", own_store)
+    folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def mi(capfdbinary: pytest.CaptureFixture[bytes], here: Path) -> Session:
-    """Run commands in this process, in `here`."""
+def here(made: Path, own_store: Path, folder: Path) -> Path:
+    """The working directory, which holds a copy of `made`; its store is in place."""
+    shutil.copytree(made, folder, ignore=shutil.ignore_patterns("store"), dirs_exist_ok=True)
+    shutil.copytree(made / "store", own_store)
+    return folder
+
+
+@pytest.fixture
+def mi(capfdbinary: pytest.CaptureFixture[bytes], folder: Path) -> Session:
+    """Run commands in this process."""
     return Session(capfdbinary)
 
 
@@ -155,22 +162,38 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def bash(line: str, programs: dict[str, str], torch: bool = False, **options: Any) -> Done:
-    """One line of bash; what it left behind."""
-    variables = {**os.environ, **programs, "MI_TEST_TORCH": "1" if torch else "0", **options.pop("env", {})}
-    options = {"stdin": subprocess.DEVNULL, "timeout": 400, **options}
-    done = subprocess.run(["bash", "-c", line], capture_output=True, env=variables, check=False, **options)
-    return Done(done.returncode, done.stdout, done.stderr.decode())
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def sh(programs: dict[str, str], torch_process: Callable[[int], None]) -> Shell:
-    """`sh("mi cache | mi attribute", torch=2)`: without `torch`, no process may import it."""
+def start(programs: dict[str, str], torch_process: Callable[[int], None]) -> Iterator[Start]:
+    """`start("mi", "cache", torch=1, stdin=PIPE)`: a process that ends with the test; no torch unless asked for."""
+    started: list[subprocess.Popen[bytes]] = []
 
-    def run(line: str, torch: int = 0, **options: Any) -> Done:
+    def run(*words: str, torch: int = 0, env: Mapping[str, str] | None = None, **options: Any) -> Any:
         if torch:
             torch_process(torch)
-        return bash(line, programs, bool(torch), **options)
+        variables = {**os.environ, **programs, "MI_TEST_TORCH": "1" if torch else "0", **(env or {})}
+        variables.pop("PYTHONUNBUFFERED", None)  # as users have it: a full disk is met when the buffer is flushed
+        options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
+        started.append(subprocess.Popen(words, env=variables, **options))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def sh(start: Start) -> Shell:
+    """`sh("mi cache | mi attribute", torch=2)`: a line of bash."""
+
+    def run(line: str, torch: int = 0, **options: Any) -> Done:
+        process = start("bash", "-c", line, torch=torch, **options)
+        out, err = process.communicate(timeout=400)
+        return Done(process.returncode, out or b"", err.decode())
 
     return run
 

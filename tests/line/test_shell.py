@@ -12,6 +12,8 @@ import pytest
 from mi.io import chain, stream
 from tests.line.conftest import Session, Shell, refused, tiny, write_ids
 
+pytestmark = pytest.mark.usefixtures("here")
+
 
 def test_the_line_through_tee_gives_the_bytes_of_the_files(sh: Shell, here: Path) -> None:
     """A pipe and files say the same, but for the paths of tensors that lie beside a file."""
@@ -31,10 +33,12 @@ def test_a_reader_that_has_enough_ends_the_line_quietly(sh: Shell, here: Path) -
         done = sh(f"{line} -q | head -c 20; exit ${{PIPESTATUS[0]}}")
         assert done.code in (0, 141), done.err
         assert (len(done.out), done.err) == (20, "")
-    stopped = sh(
-        "(sleep 1; mi score scores.jsonl -q; echo $? >code) | true; sleep 0.2; while [ ! -s code ]; do sleep 0.1; done"
-    )
-    assert (Path("code").read_text().strip(), stopped.err) == ("141", "")
+    for line in ("mi score scores.jsonl -q", "mi data ioi -n 2000 -q", "mi view scores.jsonl", "mi --help"):
+        nobody, pipe = os.pipe()
+        os.close(nobody)
+        stopped = sh(line, stdout=pipe)
+        os.close(pipe)
+        assert (stopped.code, stopped.err) == (141, ""), line
 
 
 def test_xargs_runs_one_command_for_each_file(sh: Shell, here: Path) -> None:

@@ -1,10 +1,8 @@
-"""The main line on trained models, and everything that can go wrong between its stages. In this process."""
+"""The main line on trained models: what it finds, and that it finds the same again. In this process."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 from mi import embedded
 from mi.circuit.transformer import transformer_graph
 from mi.io import store, stream
-from tests.cli import streams
-from tests.cli.conftest import Done, Session
+from tests.cli.conftest import Session
 from tests.data_dir import shared
+from tests.line.conftest import refused
 
 LINE = "cache --task ioi -n 12 ! attribute --steps 2 ! prune ! score"
 
@@ -41,18 +39,6 @@ def task_file(name: str) -> Path:
 
 def summaries(path: str) -> dict[str, dict[str, Any]]:
     return {r["summary"]: r for r in stream.read(path, ("report",)).records if "summary" in r}
-
-
-def refused(done: Done, code: int, *parts: str) -> None:
-    """One clear message, no output, no traceback."""
-    assert (done.code, done.out) == (code, b""), done.err
-    assert "Traceback" not in done.err
-    assert "unexpected" not in done.err
-    last = [line for line in done.err.splitlines() if line.startswith("mi ")][-1]
-    text = done.err[done.err.index(last) :]
-    assert len(text.splitlines()) <= 2, text
-    for part in parts:
-        assert part in text, text
 
 
 def test_on_stories260k_a_hundredth_of_the_edges_is_nearly_faithful(mi: Session) -> None:
@@ -136,45 +122,6 @@ def test_scores_made_without_a_cache_are_the_same(mi: Session) -> None:
     assert mi("view", "ioi.scores.jsonl").out == mi("view", "cache.scores.jsonl").out
 
 
-@pytest.fixture
-def scores(mi: Session) -> str:
-    mi("pipe", "cache --task ioi -n 6 ! attribute --method eap", "-o", "scores.jsonl").ok()
-    return "scores.jsonl"
-
-
-@pytest.mark.parametrize("verb", ["attribute", "prune", "score"])
-def test_every_verb_refuses_what_is_not_a_whole_stream(mi: Session, verb: str) -> None:
-    streams.write_scores("scores.jsonl")
-    streams.write_examples("examples.jsonl")
-    name = "examples.jsonl" if verb == "attribute" else "scores.jsonl"
-    whole = Path(name).read_bytes()
-    refused(mi(verb, "none.jsonl"), 3, "none.jsonl", "no such file")
-    refused(mi(verb, stdin=whole[: len(whole) // 2]), 3, "stdin")
-    refused(mi(verb, stdin=b"".join(whole.splitlines(True)[:-1])), 3, "end line")
-    refused(mi(verb, stdin=whole.replace(b"ioi", b"oio", 1)), 3, "mi stamp")
-    refused(mi(verb, stdin=b""), 3, "mi cache")
-    refused(mi(verb, "--no-such-flag", name), 2, "--no-such-flag", f"mi {verb} --help")
-    wrong = "scores.jsonl" if verb == "attribute" else "examples.jsonl"
-    refused(mi(verb, wrong), 3, "needed", "mi ")
-
-
-def test_a_stream_cut_at_any_byte_is_refused(mi: Session) -> None:
-    streams.write_scores("scores.jsonl")
-    whole = Path("scores.jsonl").read_bytes()
-    seed = int.from_bytes(os.urandom(4), "big")
-    print("seed", seed)
-    cuts = {1, len(whole) - 1, len(whole) - 2} | set(np.random.default_rng(seed).integers(1, len(whole), 40).tolist())
-    for cut in sorted(cuts):
-        assert mi("prune", stdin=whole[:cut]).code == 3, f"cut at byte {cut}, seed {seed}"
-
-
-def test_scores_of_one_model_are_not_for_another_graph(mi: Session, scores: str) -> None:
-    folder = model("stories260K")
-    refused(mi("score", scores, "-m", folder), 3, "graph")
-    mi("prune", scores, "-o", "circuit.jsonl").ok()
-    refused(mi("score", "circuit.jsonl", "-m", folder), 3, "graph")
-
-
 def changed(folder: Path, change: Any) -> None:
     """Change the weights of a model's folder in place."""
     import torch
@@ -213,39 +160,14 @@ def test_weights_that_are_no_numbers_are_found(mi: Session) -> None:
     assert not Path("cache.jsonl").exists()
 
 
-def rows(name: str) -> list[dict[str, str]]:
-    with open(shared("data", "stories260K_tasks", f"{name}.csv")) as f:
-        return list(csv.DictReader(f))
-
-
-def test_pairs_of_unequal_length_are_refused_with_their_line(mi: Session) -> None:
-    folder, found = model("stories260K"), rows("pronoun_subject")
-    found[3]["corrupted"] = found[3]["clean"] + " and then he"
-    with open("bad.csv", "w", newline="") as f:
-        writer = csv.DictWriter(f, found[0].keys())
-        writer.writeheader()
-        writer.writerows(found)
-    refused(mi("cache", "-m", folder, "--data", "bad.csv"), 3, "bad.csv", "5")
-
-
-def test_a_task_that_the_tokenizer_cannot_express_is_refused(mi: Session) -> None:
-    refused(mi("cache", "-m", model("stories260K"), "--task", "greater-than"), 3, "token")
-
-
-def test_ids_of_another_tokenizer_are_refused(mi: Session) -> None:
-    data = shared("data", "eapig_data", "ioi_llama.csv")
-    done = mi("cache", "-m", model("stories260K"), "--data", data)
-    refused(done, 3, "ioi_llama.csv")
-
-
-def test_bad_flags_are_found_before_any_work(mi: Session) -> None:
+def test_flags_that_only_a_run_can_judge_are_refused_before_it(mi: Session) -> None:
     refused(mi("cache", "--task", "ioi", "--device", "tpu"), 2, "tpu")
-    refused(mi("cache", "--task", "no-such-task"), 2, "no-such-task", "ioi")
-    refused(mi("cache", "--task", "ioi", "--data", "x.csv"), 2, "--task", "--data")
+    refused(mi("attribute", "--metric", "accuracy", stdin=mi("data", "ioi", "-n", "4").out), 2, "accuracy")
+    refused(
+        mi("attribute", "--method", "eap", "--metric", "kl", stdin=mi("data", "ioi", "-n", "4").out), 2, "kl", "eap-ig"
+    )
     refused(mi("cache", "--task", "ioi", "--site", "blocks.99.attn.z"), 2, "blocks.99.attn.z")
     refused(mi("cache", "--task", "ioi", "-m", "no/such/folder/here"), 3, "no/such/folder/here")
-    refused(mi("attribute", "--metric", "accuracy", stdin=mi("data", "ioi", "-n", "4").out), 2, "accuracy")
-    refused(mi("attribute", "--method", "eap", "--metric", "kl", stdin=mi("data", "ioi", "-n", "4").out), 2, "KL")
 
 
 def test_a_site_is_read_back_in_python(mi: Session) -> None:
