@@ -60,8 +60,8 @@ def _examples(stream: Shown, wanted: Wanted) -> list[Table]:
         Column("split"),
         Column("clean", wide=True),
         Column("corrupted", wide=True),
-        Column("answers"),
-        Column("foils"),
+        Column("answers", wide=True),  # a word, or the fifty years after 1948
+        Column("foils", wide=True),
     )
     return [Table(columns, rows, _title(stream), _more(len(rows), len(stream.records), "examples"))]
 
@@ -81,7 +81,7 @@ def _cache(stream: Shown, wanted: Wanted) -> list[Table]:
     columns = (
         Column("split"),
         Column("clean", wide=True),
-        Column("answers"),
+        Column("answers", wide=True),
         Column(f"{metric}, clean", right=True),
         Column("corrupted", right=True),
     )

@@ -69,9 +69,11 @@ def _pretty(table: Table) -> str:
     from rich.text import Text
 
     width = shutil.get_terminal_size((100, 24)).columns
-    console = Console(width=max(width, 20), force_terminal=True, highlight=False)
+    rooms = _rooms(table, width)
+    needed = sum(rooms) + GAP * (len(rooms) - 1)  # too much for a very narrow terminal, which then breaks the lines
+    console = Console(width=max(width, needed, 20), force_terminal=True, highlight=False)
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-    for column, room in zip(table.columns, _rooms(table, width), strict=True):
+    for column, room in zip(table.columns, rooms, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         grid.add_column(column.name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
     for row, heats in zip_longest(table.rows, table.heat, fillvalue=()):
@@ -96,7 +98,7 @@ def _rooms(table: Table, width: int) -> list[int]:
     wide = [i for i, column in enumerate(table.columns) if column.wide]
     left = width - GAP * (len(rooms) - 1) - sum(room for i, room in enumerate(rooms) if i not in wide)
     for done, i in enumerate(sorted(wide, key=lambda i: rooms[i])):
-        rooms[i] = max(LEAST, min(rooms[i], left // (len(wide) - done)))
+        rooms[i] = min(rooms[i], max(LEAST, left // (len(wide) - done)))
         left -= rooms[i]
     return rooms
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
 
 from mi.show import numbers, progress, table
 from mi.show.notes import Voice, voice
+from mi.show.records import Shown, tables
 from mi.show.table import Column, Table
 
 
@@ -154,3 +156,32 @@ def test_work_without_a_known_end(clock: Clock, monkeypatch: pytest.MonkeyPatch)
         clock.now += 3700
         bar.advance(5)
     assert err.getvalue() == "mi: reading 5 in 1:01:40\n"
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 120])
+def test_examples_on_a_narrow_terminal_keep_their_answers(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """The prompts are cut instead, and no line is longer than the terminal is wide."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    record = {
+        "split": "validation",
+        "clean": "Then, Mary and John went to the store together, and John gave a drink to",
+        "corrupted": "Then, Mary and John went to the store together, and Mary gave a drink to",
+        "answers": [" Mary"],
+        "foils": [" John"],
+    }
+    years = {**record, "answers": [f"{year}" for year in range(49, 99)]}
+    screen = Terminal()
+    table.write(tables(Shown({"kind": "examples"}, [record, record], lambda name: {})), screen)
+    assert screen.getvalue().count('" Mary"') == 2
+    assert screen.getvalue().count('" John"') == 2
+    table.write(tables(Shown({"kind": "examples"}, [years], lambda name: {})), screen)
+    assert '" John"' in screen.getvalue().rpartition("split")[2], "a long set of answers leaves the foils alone"
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in screen.getvalue().splitlines()) <= width
+
+
+def test_a_terminal_too_narrow_for_the_least_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = Terminal()
+    table.write([Table((Column("edge"), Column("score", right=True)), [("a10.h11->a11.h11<q>", "0.123456")])], screen)
+    assert "a10.h11->a11.h11<q>" in screen.getvalue()
+    assert "0.123456" in screen.getvalue()
