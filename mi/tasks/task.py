@@ -86,6 +86,9 @@ def get(name: str) -> Task:
     return TASKS[name]
 
 
+MOST = 1_000_000  # examples of a split: all are held in memory, and a typing error must not fill it
+
+
 def make(
     task: Task | str,
     n: int,
@@ -110,6 +113,8 @@ def make(
             raise UsageError(f"no split {split!r}", f"splits are {', '.join(SPLITS)}")
     if n < 1:
         raise UsageError(f"cannot make {n} examples", "ask for at least 1")
+    if n > MOST:
+        raise UsageError(f"cannot make {n} examples", f"ask for at most {MOST:,} of each split")
     wanted = [split for split in SPLITS if split in splits]
     records = _draw(task, n, seed, counterfactual, tokenizer, wanted)
     return records, _head(task, n, seed, counterfactual, tokenizer, wanted, records)

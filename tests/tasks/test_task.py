@@ -170,3 +170,9 @@ def test_every_task_of_the_table_says_what_it_is() -> None:
         assert found.metric in ("logit-diff", "prob-diff")
         assert found.counterfactual == found.counterfactuals[0]
         assert found.summary
+
+
+@pytest.mark.parametrize("n", [task.MOST + 1, 10**20])
+def test_more_examples_than_memory_holds_are_refused_at_once(n: int) -> None:
+    with pytest.raises(UsageError, match=f"cannot make {n} examples"):
+        task.make("induction", n)
