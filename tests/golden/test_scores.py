@@ -16,7 +16,11 @@ METHODS = {
     "eap_patching": {"method": "eap"},
     "eap_zero": {"method": "eap", "ablation": "zero"},
     "eap_ig_inputs_m5": {"method": "eap-ig", "steps": 5, "rule": "left"},
+    "clean_corrupted": {"method": "clean-corrupted"},
+    "information_flow_routes": {"method": "ifr"},
 }
+ACTIVATIONS = {"method": "eap-ig-activations", "steps": 5}
+WITH_COMPAT = [name for name in METHODS if name != "information_flow_routes"]
 
 
 @pytest.fixture(params=ADAPTED)
@@ -42,7 +46,29 @@ def test_scores_in_float64(case: Golden, name: str) -> None:
     np.testing.assert_allclose(found, case.as_edges(case.independent[f"scores.{name}"]), rtol=0, atol=SAME)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_integration_over_activations(case: Golden, executor: str) -> None:
+    """A run scores what leaves the group that it moves: the usual definition."""
+    wanted = case.as_edges(case.independent["scores.eap_ig_activations_m5_own_source"])
+    for double, tolerance in ((False, SCORE), (True, SAME)):
+        model = model_of(case.folder, double)
+        found = attribute(model, encoded(case.examples), executor=executor, **ACTIVATIONS).edge
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_integration_over_activations_as_the_reference_does_it(case: Golden, executor: str) -> None:
+    """Every run scores all edges; then the scores are divided by the number of examples once more."""
+    for double, tolerance in ((False, SCORE), (True, SAME)):
+        model = model_of(case.folder, double)
+        found = attribute(model, encoded(case.examples), executor=executor, compat="mib", **ACTIVATIONS).edge
+        wanted = case.independent["scores.eap_ig_activations_m5_reference_behaviour"]
+        np.testing.assert_allclose(16 * found, case.as_edges(wanted), rtol=0, atol=tolerance)
+        raw = case.as_edges(case.reference["raw.eap_ig_activations_m5"])
+        np.testing.assert_allclose(found, raw, rtol=0, atol=SCORE / 16)
+
+
+@pytest.mark.parametrize("name", WITH_COMPAT)
 def test_the_reference_divides_by_the_batch_twice(case: Golden, name: str) -> None:
     """`--compat mib` gives what the reference returned: here one batch of sixteen, so a sixteenth of the score."""
     found = scores(case, name, compat="mib")
