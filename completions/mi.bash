@@ -33,7 +33,7 @@ _mi() {
             return
             ;;
         'data --model' | 'data -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data --revision')
@@ -45,7 +45,7 @@ _mi() {
             return
             ;;
         'data filter --model' | 'data filter -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'data filter --revision')
@@ -77,7 +77,7 @@ _mi() {
             return
             ;;
         'cache --model' | 'cache -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'cache --revision')
@@ -189,7 +189,7 @@ _mi() {
             return
             ;;
         'patch --model' | 'patch -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'patch --revision')
@@ -221,7 +221,7 @@ _mi() {
             return
             ;;
         'attribute --method')
-            _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig hisp ifr exact'
+            _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp hisp ifr exact'
             return
             ;;
         'attribute --level')
@@ -238,6 +238,10 @@ _mi() {
             ;;
         'attribute --direction')
             _mi_words 'noising denoising'
+            return
+            ;;
+        'attribute --backward')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'attribute --on')
@@ -277,7 +281,7 @@ _mi() {
             return
             ;;
         'attribute --model' | 'attribute -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'attribute --revision')
@@ -401,7 +405,7 @@ _mi() {
             return
             ;;
         'score --model' | 'score -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'score --revision')
@@ -457,7 +461,7 @@ _mi() {
             return
             ;;
         'info --model' | 'info -m')
-            _mi_words 'default'; COMPREPLY+=($(compgen -d -- "$current"))
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
             ;;
         'info --revision')
@@ -487,7 +491,7 @@ _mi() {
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --split --task --tf32 --trust-remote-code -h -m -o -q' ;;

@@ -29,7 +29,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcomm
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l split -d 'train, validation, test, or all. A task makes train and validation, a file gives all it has.' -x -a 'train validation test all'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l skip -d 'Leave out rows of a file that cannot be used, and say how many.'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l list -d 'List the tasks and the file formats.'
@@ -38,7 +38,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcomm
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -F
-complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -54,7 +54,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from cache' -F
-complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l data -d 'Take the examples from FILE.' -r -F
@@ -96,7 +96,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l length -d 'Use the exam
 complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from patch' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -114,11 +114,12 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l fresh -d 'Do the work e
 complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig hisp ifr exact'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp hisp ifr exact'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of a method that interpolates (5).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it takes its steps; the default is the reference\'s.' -x -a 'left right midpoint trapezoid'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l direction -d 'Of exact: corrupt one in the clean run, or restore one.' -x -a 'noising denoising'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l backward -d 'Of relp: its rules, of ln, identity, half and pattern (ln,identity,half).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l on -d 'Of exact: look only at what these rank highest.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l top -d 'How many of SCORES to look at (500).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l normalise-layers -d 'Of hisp: divide the scores of each layer by their L2 norm.'
@@ -129,7 +130,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -189,7 +190,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples 
 complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
@@ -246,7 +247,7 @@ complete -c mi -n '__fish_seen_subcommand_from schema' -l output -s o -d 'Write 
 complete -c mi -n '__fish_seen_subcommand_from schema' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from schema' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default' -F
+complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'

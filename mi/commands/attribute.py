@@ -47,6 +47,15 @@ def attribute(
         Literal["noising", "denoising"] | None,
         Option("--direction", show_default=False, help="Of exact: corrupt one in the clean run, or restore one."),
     ] = None,
+    backward: Annotated[
+        str | None,
+        Option(
+            "--backward",
+            metavar="RULES",
+            show_default=False,
+            help="Of relp: its rules, of ln, identity, half and pattern (ln,identity,half).",
+        ),
+    ] = None,
     on: Annotated[
         str | None,
         Option("--on", metavar="SCORES", show_default=False, help="Of exact: look only at what these rank highest."),
@@ -110,6 +119,7 @@ def attribute(
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost, shape_of
 
+    rules = None if backward is None else [part.strip() for part in backward.split(",") if part.strip()]
     config = methods.settle(
         method,
         level=level,
@@ -119,6 +129,7 @@ def attribute(
         compat=compat,
         normalise_layers=normalise_layers,
         direction=direction,
+        backward=rules,
     )
     entry = methods.METHODS[method]
     patches = "on" in entry.flags
@@ -174,6 +185,7 @@ def attribute(
                 compat=compat,
                 normalise_layers=normalise_layers,
                 direction=direction,
+                backward=rules,
                 only=only,
                 on_done=bar.advance,
                 on_halved=work.say_halved(),
@@ -181,6 +193,8 @@ def attribute(
         said = _said(config, got, encoded, which, ablation, measure)
         said |= replaced.said()
         said["executor"] = ready.executor(executor).name
+        if config.backward:
+            said["backward"] = list(config.backward)
         if only is not None and ranked is not None:
             said["only"] = {"n": len(only), "ranked_by": ranked.head["attribution"]["method"]}
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}

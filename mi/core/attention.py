@@ -32,6 +32,20 @@ def observed(observers: Mapping[nn.Module, Observer]) -> Iterator[None]:
         _observers.reset(token)
 
 
+# Whether gradients see the pattern as a constant.
+_constant_pattern: ContextVar[bool] = ContextVar("constant_pattern", default=False)
+
+
+@contextmanager
+def constant_pattern() -> Iterator[None]:
+    """Inside the ``with``, gradients pass attention through the values alone."""
+    token = _constant_pattern.set(True)
+    try:
+        yield
+    finally:
+        _constant_pattern.reset(token)
+
+
 def attention(
     module: nn.Module,
     query: Tensor,  # [batch, head, pos, d_head]
@@ -46,6 +60,8 @@ def attention(
     """Softmax(query key^T * scaling) value, as ``[batch, pos, head, d_head]``."""
     if options.get("softcap") is not None:
         raise MiError("this model soft-caps its attention scores, which no adapter supports yet")
+    if _constant_pattern.get():
+        query, key = query.detach(), key.detach()
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)

@@ -81,6 +81,7 @@ def attribute(
     compat: str | None = None,
     normalise_layers: bool = False,
     direction: str | None = None,
+    backward: Sequence[str] | None = None,
     only: np.ndarray | None = None,
     on_done: Callable[[float], None] = lambda n: None,
     on_halved: Callable[[int], None] = lambda n: None,
@@ -104,6 +105,7 @@ def attribute(
         compat=compat,
         normalise_layers=normalise_layers,
         direction=direction,
+        backward=backward,
     )
     entry = methods.METHODS[config.method]
     check_metric(entry, chosen)

@@ -152,6 +152,8 @@ def _narrow_columns(
     column = 0
     for index, heads in gradients.heads.items():
         rows, steps = model.layout.layers[index], len(heads.xhat)
+        if not steps:  # sigma is a constant
+            continue
         along = products[..., column : column + steps]  # [batch, pos, source, step]
         column += steps
         left = along.permute(0, 2, 1, 3).reshape(n, n_sources, t * steps)

@@ -12,8 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core.adapters import Adapter
-from mi.core.executor import Edit, Port, patterns_seen
+from mi.core.executor import Edit, Port, Side, patterns_seen
 from mi.core.fast import at_read
+from mi.core.rules import activations, product_reader
+
+SIDES: tuple[Side, Side] = ("in", "out")
 
 
 class GenericExecutor:
@@ -60,10 +63,13 @@ def execution_order(adapter: Adapter) -> list[Port]:
     if roles.position:
         order += [Port(roles.position, "in"), Port(roles.position, "out")]
     for layer in adapter.layers:
-        inside = [roles.attention_norm, *roles.queries_keys_values, roles.heads_out, roles.mlp_norm, roles.mlp]
-        for part in inside:
-            path = f"{roles.blocks}.{layer.index}.{part}"
-            order += [Port(path, "in"), Port(path, "out")]
+        base = f"{roles.blocks}.{layer.index}"
+        inside = [roles.attention_norm, *roles.queries_keys_values, roles.heads_out, roles.mlp_norm]
+        of_mlp = [*activations(layer), *product_reader(layer)]
+        order += [Port(f"{base}.{part}", side) for part in inside for side in SIDES]
+        order.append(Port(f"{base}.{roles.mlp}", "in"))
+        order += [Port(f"{base}.{part}", side) for part in of_mlp for side in SIDES]
+        order.append(Port(f"{base}.{roles.mlp}", "out"))
     for path in (roles.final_norm, roles.unembed):
         order += [Port(path, "in"), Port(path, "out")]
     return order

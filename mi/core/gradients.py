@@ -11,7 +11,7 @@ so steps add up before the wide product is made, once, in `contraction`. This is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ class HeadGradients:
     """One layer's heads, summed over steps. Receivers are q of every head, then k, then v."""
 
     narrow: Float[Tensor, "receiver batch pos d_head"]  # sum of g / sigma
-    xhat: list[Float[Tensor, "batch pos d_model"]]  # one a step
+    xhat: list[Float[Tensor, "batch pos d_model"]]  # one a step; none where sigma is a constant
     correction: list[Float[Tensor, "batch pos receiver"]]  # c, one a step
 
 
@@ -45,11 +45,19 @@ class ReceiverGradients:
 class GradientRecorder:
     """Edits that keep, in one forward with grad mode on, the tensors whose gradients :meth:`pull` takes.
 
-    ``heads_from`` and ``mlps_from`` are the first layers whose receivers count.
+    ``heads_from`` and ``mlps_from`` are the first layers whose receivers count. ``scale_constant``: gradients pass the
+    norms as if sigma did not depend on the input (`rules`), so that c = 0.
     """
 
-    def __init__(self, adapter: Adapter, dtype: torch.dtype, heads_from: int = 0, mlps_from: int = 0) -> None:
-        self._adapter, self._dtype = adapter, dtype
+    def __init__(
+        self,
+        adapter: Adapter,
+        dtype: torch.dtype,
+        heads_from: int = 0,
+        mlps_from: int = 0,
+        scale_constant: bool = False,
+    ) -> None:
+        self._adapter, self._dtype, self._scale_constant = adapter, dtype, scale_constant
         self._kept: dict[Port, Tensor] = {}
         roles = adapter.roles
         base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
@@ -82,19 +90,38 @@ class GradientRecorder:
 
         ``unreached``: the loss need not depend on all receivers; where it does not, the gradient is 0.
         """
-        targets = [self._kept[port] for ports in self._projections.values() for port in ports]
-        targets += [self._kept[port] for port in self._mlp_read.values()] + [self._kept[self._final]]
+        targets = [*self.targets(self._adapter.n_layers), self._kept[self._final]]
         taken = torch.autograd.grad(loss.sum(), targets, allow_unused=unreached, materialize_grads=unreached)
-        gradients = iter(taken[:-1])
-        fresh = ReceiverGradients({}, {}, self._at(taken[-1], read).to(self._dtype) * weight)
-        for index, ports in self._projections.items():
-            own = [next(gradients) for _ in ports]
-            fresh.heads[index] = self._heads(self._adapter.layers[index], own, weight, total)
-        for index in self._mlp_read:
-            fresh.mlp[index] = self._mlp(self._adapter.layers[index], next(gradients), weight, total)
+        logits = self._at(taken[-1], read).to(self._dtype) * weight
+        fresh = self.gathered(taken[:-1], logits, self._adapter.n_layers, weight, total)
         if total is not None:
             fresh.logits += total.logits
         self._kept.clear()
+        return fresh
+
+    def targets(self, before: int) -> list[Tensor]:
+        """What the receivers of layers before ``before`` read, as the run computed it: what to take gradients at."""
+        projections = [port for index, ports in self._projections.items() if index < before for port in ports]
+        return [self._kept[port] for port in [*projections, *(p for i, p in self._mlp_read.items() if i < before)]]
+
+    def gathered(
+        self,
+        taken: Sequence[Tensor],
+        logits: Float[Tensor, "batch d_model"],
+        before: int,
+        weight: float = 1.0,
+        total: ReceiverGradients | None = None,
+    ) -> ReceiverGradients:
+        """``weight`` times the gradients taken at :meth:`targets`, brought to the receivers' inputs."""
+        gradients = iter(taken)
+        fresh = ReceiverGradients({}, {}, logits)
+        for index, ports in self._projections.items():
+            if index < before:
+                own = [next(gradients) for _ in ports]
+                fresh.heads[index] = self._heads(self._adapter.layers[index], own, weight, total)
+        for index in self._mlp_read:
+            if index < before:
+                fresh.mlp[index] = self._mlp(self._adapter.layers[index], next(gradients), weight, total)
         return fresh
 
     @staticmethod
@@ -110,15 +137,18 @@ class GradientRecorder:
         )
         scale = at.inverse_sigma.unsqueeze(-1) * weight  # [batch, pos, 1, 1]
         g = self._by_receiver(layer, gradients).to(self._dtype) * scale  # [batch, pos, receiver, d_head]
+        narrow = g.permute(2, 0, 1, 3)  # [receiver, batch, pos, d_head]
+        if self._scale_constant:
+            before = None if total is None else total.heads[layer.index].narrow
+            return HeadGradients(narrow.contiguous() if before is None else before.add_(narrow), [], [])
         values = [self._kept[port].detach() for port in self._projections[layer.index]]
         read = self._by_receiver(layer, values).to(self._dtype) - self._constant(layer)
         correction = (g * read).sum(-1) / self._adapter.d_model
-        narrow = g.permute(2, 0, 1, 3)  # [receiver, batch, pos, d_head]
         if total is None:
             return HeadGradients(narrow.contiguous(), [at.xhat], [correction])
-        before = total.heads[layer.index]
-        before.narrow += narrow
-        return HeadGradients(before.narrow, [*before.xhat, at.xhat], [*before.correction, correction])
+        old = total.heads[layer.index]
+        old.narrow += narrow
+        return HeadGradients(old.narrow, [*old.xhat, at.xhat], [*old.correction, correction])
 
     def _by_receiver(self, layer: Layer, parts: list[Tensor]) -> Float[Tensor, "batch pos receiver d_head"]:
         """Projection outputs side by side: q of every head, then k, then v (a fused projection is so already)."""
@@ -140,7 +170,8 @@ class GradientRecorder:
         at = norms.normalise(
             layer.mlp_norm, self._adapter.roles.centred, self._kept[self._mlp_in[layer.index]], self._dtype
         )
-        pulled = norms.pull_back(layer.mlp_norm, self._adapter.roles.centred, at, gradient) * weight
+        centred = self._adapter.roles.centred
+        pulled = norms.pull_back(layer.mlp_norm, centred, at, gradient, self._scale_constant) * weight
         if total is None:
             return pulled
         total.mlp[layer.index] += pulled

@@ -43,14 +43,16 @@ class EdgeCollector:
 
     def __init__(self, job: Job) -> None:
         self._model = job.model
-        self._recorder = GradientRecorder(job.model.adapter, job.model.compute_dtype)
+        rules = job.config.backward
+        scale_constant, self._unreached = "ln" in rules, "pattern" in rules
+        self._recorder = GradientRecorder(job.model.adapter, job.model.compute_dtype, scale_constant=scale_constant)
         self._total: ReceiverGradients | None = None
 
     def edits(self) -> list[Edit]:
         return self._recorder.edits()
 
     def pull(self, loss: Tensor, read: Tensor, weight: float) -> None:
-        self._total = self._recorder.pull(loss, read, weight, self._total)
+        self._total = self._recorder.pull(loss, read, weight, self._total, self._unreached)
 
     def scores(self, difference: Outputs, read: Tensor) -> Tensor:
         assert self._total is not None

@@ -7,7 +7,7 @@ here and one function ``run(job, batch) -> Scored`` elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from mi.core.job import Job, Scored
 
 LEVELS = ("edge", "node", "neuron")
+OF_NODES = ("node", "neuron")
 RULES = ("left", "right", "midpoint", "trapezoid")
 COMPAT = ("mib",)
 OF_A_RUN = ("counterfactual", "resample")  # ablations that run other prompts (`replacement`)
 DIRECTIONS = ("noising", "denoising")
+BACKWARD = ("ln", "identity", "half", "pattern")  # the rules of `rules`
+RELP = BACKWARD[:3]
 STEPS = 5
 
 
@@ -39,6 +42,7 @@ class Config:
     compat: str | None = None
     normalise_layers: bool = False
     direction: str = ""  # of the methods that patch: noising or denoising
+    backward: tuple[str, ...] = ()  # the rules by which gradients go back, where they are not the chain rule's
 
 
 Cost = Callable[[Config, int], tuple[float, float]]
@@ -60,7 +64,7 @@ class Method:
     needs_gradient: bool = True
     only_at_clean: bool = False  # the gradient is that of the clean run alone
     rule: str = ""  # the default where --rule means something
-    flags: tuple[str, ...] = ()  # which of steps, rule, normalise-layers, direction, on it takes
+    flags: tuple[str, ...] = ()  # which of steps, rule, normalise-layers, direction, on, backward it takes
     compat: tuple[str, ...] = ()  # levels at which --compat means something
     scale: Callable[[Job, np.ndarray], np.ndarray] | None = None  # of each unit, given all scores; NaN: not scored
     selector: str = ""  # how `mi prune` should choose by default
@@ -130,6 +134,12 @@ def _hisp_scale(job: Job, mean: np.ndarray) -> np.ndarray:
     from mi.core.hisp import scale
 
     return scale(job, mean)
+
+
+def _relp(job: Job, batch: Batch) -> Scored:
+    from mi.core.relp import run
+
+    return run(job, batch)
 
 
 def _flow(job: Job, batch: Batch) -> Scored:
@@ -202,8 +212,17 @@ METHODS: dict[str, Method] = {
             rule="trapezoid",  # with one step
             compat=("edge",),
         ),
-        replace(_EAP, name="nap", summary="eap of nodes (attribution patching, AtP)", levels=("node", "neuron")),
-        replace(_EAP_IG, name="nap-ig", summary="eap-ig of nodes", levels=("node", "neuron")),
+        replace(_EAP, name="nap", summary="eap of nodes (attribution patching, AtP)", levels=OF_NODES, compat=OF_NODES),
+        replace(_EAP_IG, name="nap-ig", summary="eap-ig of nodes", levels=OF_NODES, compat=OF_NODES),
+        Method(
+            "relp",
+            "eap with relevance (layer-wise relevance propagation) in the place of the gradient",
+            levels=LEVELS,
+            cost=_input_cost,
+            run=_relp,
+            only_at_clean=True,
+            flags=("backward",),
+        ),
         Method(
             "hisp",
             "eap of heads and MLPs, in absolute value for each example (head importance)",
@@ -255,6 +274,7 @@ def settle(
     compat: str | None = None,
     normalise_layers: bool = False,
     direction: str | None = None,
+    backward: Sequence[str] | None = None,
 ) -> Config:
     """The whole configuration of a method.
 
@@ -266,6 +286,7 @@ def settle(
         ("steps", steps is not None),
         ("rule", rule is not None),
         ("normalise-layers", normalise_layers),
+        ("backward", backward is not None),
         ("direction", direction is not None),
     ):
         if there and flag not in method.flags:
@@ -299,7 +320,17 @@ def settle(
         compat=compat,
         normalise_layers=normalise_layers,
         direction=direction or DIRECTIONS[0] if "direction" in method.flags else "",
+        backward=_backward_rules(backward) if "backward" in method.flags else (),
     )
+
+
+def _backward_rules(asked: Sequence[str] | None) -> tuple[str, ...]:
+    if asked is None:
+        return RELP
+    for rule in asked:
+        if rule not in BACKWARD:
+            raise UsageError(f"no backward rule '{rule}'", f"they are {', '.join(BACKWARD)}")
+    return tuple(rule for rule in BACKWARD if rule in asked)
 
 
 def _check_ablation(method: Method, ablation: str) -> None:

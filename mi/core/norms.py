@@ -40,10 +40,13 @@ def normalise(norm: nn.Module, centred: bool, x: Tensor, dtype: torch.dtype) -> 
     return Normalised(x * inverse_sigma, inverse_sigma)
 
 
-def pull_back(norm: nn.Module, centred: bool, at: Normalised, gradient: Tensor) -> Tensor:
-    """J^T gradient, for a gradient at the norm's output [batch, pos, d_model]."""
+def pull_back(norm: nn.Module, centred: bool, at: Normalised, gradient: Tensor, scale_constant: bool = False) -> Tensor:
+    """J^T gradient, for a gradient at the norm's output [batch, pos, d_model].
+
+    ``scale_constant``: as if sigma did not depend on x, which leaves the second term out.
+    """
     weighted = gradient.to(at.xhat.dtype) * gain(norm, at.xhat.dtype)
-    along = (weighted * at.xhat).mean(-1, keepdim=True)
+    along = 0.0 if scale_constant else (weighted * at.xhat).mean(-1, keepdim=True)
     if centred:
         weighted = weighted - weighted.mean(-1, keepdim=True)
     return (weighted - at.xhat * along) * at.inverse_sigma
