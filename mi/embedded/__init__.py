@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mi.errors import MiError
 
-NAMES = ("default",)
+NAMES = ("default", "planted")
 
 
 def path(name: str) -> Path:
