@@ -29,6 +29,7 @@ class Roles:
     heads_out: str  # reads the heads' z, side by side
     mlp_norm: str  # feeds the MLP
     mlp: str
+    mlp_reads: tuple[str, ...]  # its linear maps of what the norm puts out
     final_norm: str
     unembed: str
     centred: bool  # the norms subtract the mean (LayerNorm) or not (RMSNorm)
@@ -45,6 +46,7 @@ ROLES = (
         heads_out="attn.c_proj",
         mlp_norm="ln_2",
         mlp="mlp",
+        mlp_reads=("mlp.c_fc",),
         final_norm="transformer.ln_f",
         unembed="lm_head",
         centred=True,
@@ -59,6 +61,7 @@ ROLES = (
         heads_out="self_attn.o_proj",
         mlp_norm="post_attention_layernorm",
         mlp="mlp",
+        mlp_reads=("mlp.gate_proj", "mlp.up_proj"),
         final_norm="model.norm",
         unembed="lm_head",
         centred=False,
@@ -133,6 +136,13 @@ class Layer:
             _matrix(module).unflatten(0, (-1, self.d_head)),
             None if bias is None else bias.unflatten(0, (-1, self.d_head)),
         )
+
+    def mlp_weights(self) -> list[Float[Tensor, "d_mlp d_model"]]:
+        """W of each of the MLP's linear maps of its input."""
+        return [_matrix(self.part(path)) for path in self.roles.mlp_reads]
+
+    def mlp_biases(self) -> list[Float[Tensor, " d_mlp"] | None]:
+        return [getattr(self.part(path), "bias", None) for path in self.roles.mlp_reads]
 
     def kv_head(self, head: int) -> int:
         """The key/value head that a query head shares (grouped-query attention)."""

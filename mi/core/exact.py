@@ -32,6 +32,7 @@ from mi.core.readout import Readout
 from mi.core.receivers import projection_ports
 from mi.core.replacement import Replacement
 from mi.core.resume import Resume
+from mi.core.touched import Touched
 
 ROW_TOKENS = 4096  # rows x positions that run side by side
 DIRECTIONS = ("noising", "denoising")
@@ -132,6 +133,7 @@ class _Base:
         self._here, self._there = (_from(outputs, first, ids.shape[1]) for outputs in (here, there))
         self._resume = Resume(model, ids, batch.read, first)
         self._seen = _record(model, executor, ids, batch.read, first)
+        self._ready: tuple[int, Touched] | None = None
         end = self._resume.at_read(self._seen.stream[-1])[:, 0]
         self._readout.check(end, clean_logits if direction == "noising" else logits)
 
@@ -216,6 +218,7 @@ class _Base:
         parts = [part.repeat(len(patches), 1, 1, 1) for part in self._seen.projected[layer.index]]  # [row, pos, h, d]
         batch = len(self._batch)
         where = np.array([rows.receivers.index(int(r)) for r in patches.receiver])
+        touched: list[tuple[int, Tensor]] = []
         for number in np.unique(where).tolist():
             which, head = divmod(number, layer.n_heads)
             mine = np.flatnonzero(where == number)
@@ -228,9 +231,22 @@ class _Base:
                 batch, device=change.device
             )
             parts[which][at, :, head] = fresh
+            touched.append((head, at.flatten()))
         flat = [part.flatten(-2) for part in parts]
         given = flat if len(projection_ports(adapter, layer)) == 3 else [torch.cat(flat, -1)]
-        return [self._unread(layer, len(patches)), *_give(adapter, layer, given)]
+        edits = [self._unread(layer, len(patches)), *_give(adapter, layer, given)]
+        if layer.index < adapter.n_layers - 1:  # of the last block only one position is computed, which is less still
+            edits += self._touched(layer).edits(len(patches), touched)
+        return edits
+
+    def _touched(self, layer: Layer) -> Touched:
+        """Made once for all patches of a block; they come block by block."""
+        if self._ready is None or self._ready[0] != layer.index:
+            seen = self._seen
+            z = self._here.z[layer.index]
+            made = Touched(self._model, layer, seen.stream[layer.index], z, seen.attended[layer.index])
+            self._ready = (layer.index, made)
+        return self._ready[1]
 
     def _after_heads(self, layer: Layer, change: Tensor, kind: str) -> list[Edit]:
         """Edits for a block whose heads do as they did; the change is in what they write, or in what the MLP reads."""
