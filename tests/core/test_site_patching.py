@@ -69,6 +69,13 @@ def test_both_executors_agree_in_float32(name: str, site: str) -> None:
     np.testing.assert_allclose(fast, generic, rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("metric", ["kl", "top-5", "js"])
+def test_divergences_are_from_the_clean_run_in_both_directions(metric: str, seed: int) -> None:
+    case = random_case("llama", seed, n=3)
+    for direction in site_patching.DIRECTIONS:
+        compare(case, "z", "layer,head", direction, metric)
+
+
 def test_lengths_may_differ_where_no_axis_is_of_positions(seed: int) -> None:
     case = random_case("llama", seed, n=5, lengths=(5, 8, 6))
     compare(case, "v", "layer,head", "noising", "logit-diff")
