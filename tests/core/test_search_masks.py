@@ -1,0 +1,268 @@
+"""Mask learners: what they draw, what they minimise, and that they find circuits, stop and resume as they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mi.circuit.prune import connected
+from mi.core import model as models
+from mi.core.circuits import run_circuits
+from mi.core.search import hard_concrete, masks
+from mi.core.search.adam import Adam
+from mi.core.search.checkpoint import Checkpoint
+from mi.core.search.edge_pruning import EdgePruning
+from mi.core.search.problem import Problem, problem
+from mi.core.search.subnetwork import SubnetworkProbing
+from mi.core.search.ugs import Ugs, Window, on_a_path
+from mi.errors import MiError
+from mi.tasks import task as tasks
+from mi.tasks.encode import encode
+from tests.core.cases import Case, random_case
+from tests.oracle import masks as oracle
+
+DRAWS = 40_000
+FIVE_SIGMA = 5 / math.sqrt(DRAWS)
+
+
+def test_hard_concrete_is_the_formula(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    log_alpha, u = rng.normal(0, 3, 200), rng.uniform(0.001, 0.999, 200)
+    found = hard_concrete.sample(torch.as_tensor(log_alpha), torch.as_tensor(u))
+    np.testing.assert_allclose(found, [oracle.hard_concrete(a, b) for a, b in zip(log_alpha, u)], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("log_alpha", [-3.0, -0.5, 0.0, 2.0])
+def test_a_gate_is_open_as_often_as_the_formula_says(log_alpha: float) -> None:
+    u = torch.rand(DRAWS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    open_ones = hard_concrete.sample(torch.full((DRAWS,), log_alpha), u) > 0
+    expected = float(hard_concrete.probability_open(torch.tensor(log_alpha, dtype=torch.float64)))
+    assert float(open_ones.double().mean()) == pytest.approx(expected, abs=FIVE_SIGMA / 2)
+
+
+@pytest.mark.parametrize("gate", [0.1, 0.5, 0.9])
+def test_a_gate_without_noise(gate: float) -> None:
+    log_alpha = torch.tensor(hard_concrete.log_alpha_of(gate), dtype=torch.float64)
+    assert float(hard_concrete.deterministic(log_alpha)) == pytest.approx(gate, abs=1e-12)
+    assert hard_concrete.log_alpha_of(0.5) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("alpha", [0.03, 0.3, 0.5, 0.9])
+def test_a_windows_mean_is_alpha_and_its_slope_one(alpha: float) -> None:
+    """E[m] = alpha and dE[m]/d alpha = 1, by Monte Carlo; each m is the formula's."""
+    u = torch.rand(DRAWS, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    at = torch.tensor([alpha], dtype=torch.float64, requires_grad=True)
+    m = Window.apply(at, u)
+    assert float(m.detach().mean()) == pytest.approx(alpha, abs=FIVE_SIGMA / 2)
+    np.testing.assert_allclose(
+        m.detach()[:200, 0], [oracle.window(alpha, float(x)) for x in u[:200, 0]], rtol=0, atol=1e-12
+    )
+    (slope,) = torch.autograd.grad(m.mean(), at)
+    assert float(slope) == pytest.approx(1, abs=1e-9)
+    means = [np.mean([oracle.window(alpha + step, float(x)) for x in u[:, 0]]) for step in (0.01, -0.01)]
+    assert (means[0] - means[1]) / 0.02 == pytest.approx(1, abs=0.1)
+
+
+def test_a_windows_gradient_is_the_mean_of_the_samples_inside(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    alpha = torch.rand(30, generator=draw, dtype=torch.float64).clamp(0.05, 0.95).requires_grad_(True)
+    u = torch.rand(12, 30, generator=draw, dtype=torch.float64)
+    weight = torch.randn(12, 30, generator=draw, dtype=torch.float64)
+    (found,) = torch.autograd.grad((Window.apply(alpha, u) * weight).mean(0).sum(), alpha)
+    for edge in range(30):
+        a = float(alpha.detach()[edge])
+        inside = [s for s in range(12) if abs(float(u[s, edge]) - a) < a * (1 - a) / 2]
+        expected = np.mean([float(weight[s, edge]) for s in inside]) if inside else 0.0
+        assert float(found[edge]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_only_edges_on_a_path_are_drawn(seed: int) -> None:
+    graph = random_case("qwen2", 0).model.graph
+    rng = np.random.default_rng(seed)
+    drawn = rng.random((20, graph.n_edges)) < rng.uniform(0.02, 0.7, (20, 1))
+    found = on_a_path(graph, torch.as_tensor(drawn)).numpy()
+    np.testing.assert_array_equal(found, [connected(graph, mask) for mask in drawn])
+    assert 0 < found.sum() < drawn.sum()
+
+
+def test_adam_is_the_formula(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gradients = rng.normal(size=6)
+    down, up = (torch.zeros(1, dtype=torch.float64) for _ in range(2))
+    adam = Adam({"down": down, "up": up}, (0.8, 0.95))
+    values = []
+    for gradient in gradients.tolist():
+        each = torch.tensor([gradient], dtype=torch.float64)
+        adam.step({"down": each, "up": each}, {"down": 0.1, "up": -0.1})
+        values.append(float(down))
+    expected = oracle.adam(0.0, gradients.tolist(), 0.1, (0.8, 0.95))
+    np.testing.assert_allclose(np.array(values), np.array(expected), rtol=0, atol=1e-12)
+    assert float(up) == pytest.approx(-float(down))
+
+
+def test_masks_of_nodes_are_the_product_of_an_edges_ends() -> None:
+    case = random_case("gpt2", 0)
+    learner = SubnetworkProbing(case.model, "node", 1.0, 0.1)
+    graph = case.model.graph
+    parts = [name for name in graph.nodes if name not in ("input", "logits")]
+    parts += [name for name in graph.receivers if "<" in name]
+    with torch.no_grad():
+        order = torch.as_tensor(case.rng.permutation(len(parts)))
+        learner.parameters["log_alpha"].copy_(torch.linspace(-1.5, 1.4, len(parts))[order])
+    log_alpha = dict(zip(parts, learner.parameters["log_alpha"].tolist(), strict=True))
+    u = torch.linspace(0.45, 0.55, len(parts))
+    z = {part: oracle.hard_concrete(log_alpha[part], float(x)) for part, x in zip(parts, u, strict=True)}
+    gates = learner.gates(lambda *shape: u, 3).detach()
+    np.testing.assert_allclose(gates, oracle.node_masks(graph.edge_names(), z), rtol=0, atol=1e-5)
+    kept = oracle.node_masks(graph.edge_names(), {part: float(value > 0) for part, value in log_alpha.items()})
+    np.testing.assert_array_equal(learner.kept(), kept > 0)
+
+
+def test_edge_pruning_keeps_as_many_as_its_gates_add_up_to_and_raises_its_target() -> None:
+    case = random_case("gpt2", 0)
+    learner = EdgePruning(case.model, target=0.9, steps=60, rate=0.2, seed=0)
+    with torch.no_grad():
+        learner.parameters["log_alpha"].copy_(torch.linspace(-6, 6, case.model.graph.n_edges))
+    total = float(hard_concrete.deterministic(learner.parameters["log_alpha"].detach()).sum())
+    assert learner.kept().sum() == round(total)
+    assert learner.scores()[learner.kept()].min() > learner.scores()[~learner.kept()].max()
+    assert [learner.target_at(step) for step in (0, 25, 50, 59)] == pytest.approx([0, 0.45, 0.9, 0.9])
+    assert learner.rates(0)["log_alpha"] == pytest.approx(0.05)
+    assert learner.rates(30)["log_alpha"] == 0.2 and learner.rates(30)["lambda"] < 0
+    with torch.no_grad():
+        learner.parameters["lambda"].copy_(torch.tensor([2.0, 3.0]))
+    over = 1 - float(hard_concrete.probability_open(learner.parameters["log_alpha"].detach()).mean()) - 0.9
+    assert float(learner.penalty(torch.zeros(1), 59).detach()) == pytest.approx(2 * over + 3 * over**2, rel=1e-4)
+
+
+def learner_of(method: str, case_model: models.Model, steps: int = 30) -> masks.Learner:
+    made: dict[str, Callable[[], masks.Learner]] = {
+        "node probing": lambda: SubnetworkProbing(case_model, "node", 1.0, 0.1),
+        "edge probing": lambda: SubnetworkProbing(case_model, "edge", 1.0, 0.1),
+        "edge pruning": lambda: EdgePruning(case_model, 0.8, steps, 0.3, 0),
+        "ugs": lambda: Ugs(case_model, 1e-2, 0.2, 3),
+    }
+    return made[method]()
+
+
+METHODS = ["node probing", "edge probing", "edge pruning", "ugs"]
+
+
+class KilledError(Exception):
+    """In the place of a kill."""
+
+
+def small(case: Case) -> Problem:
+    return problem(case.model, case.encoded, batch_size=2)
+
+
+@pytest.mark.parametrize("constants", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_search_that_was_killed_ends_with_the_same_result(
+    method: str, constants: bool, tmp_path: Path, seed: int
+) -> None:
+    case = random_case("llama", seed, n=5, double=False)
+    last = int(case.rng.integers(8, 28))
+
+    def search(path: Path | None, killed_after: int = 10**6) -> tuple[masks.Learner, masks.Learned]:
+        learner, done, work = learner_of(method, case.model), 0, small(case)
+
+        def on_done(n: int) -> None:
+            nonlocal done
+            done += n
+            if done >= killed_after:
+                raise KilledError
+
+        start = masks.Constants(work.prepared(0).replaced, 0.01) if constants else None
+        state = Checkpoint(str(path), every=7, of="this") if path else Checkpoint()
+        got = masks.learn(work, learner, steps=30, seed=seed, constants=start, checkpoint=state, on_done=on_done)
+        return learner, got
+
+    expected, whole = search(None)
+    with pytest.raises(KilledError):
+        search(tmp_path / "state", killed_after=last)
+    found, resumed = search(tmp_path / "state")
+    np.testing.assert_array_equal(found.scores(), expected.scores())
+    assert resumed.loss == whole.loss
+    assert (resumed.steps, resumed.stopped) == (whole.steps, whole.stopped)
+    if constants:
+        assert resumed.constants is not None and whole.constants is not None
+        np.testing.assert_array_equal(resumed.constants.mlp[0].detach(), whole.constants.mlp[0].detach())
+        start = small(case).prepared(0).replaced.mlp[0].mean((0, 1))
+        assert float((resumed.constants.mlp[0].detach() - start).abs().max()) > 0
+    again, finished = search(tmp_path / "state")
+    np.testing.assert_array_equal(again.scores(), expected.scores())
+    assert finished.loss == whole.loss
+
+
+def test_a_seed_is_a_search_of_its_own() -> None:
+    case = random_case("gpt2", 0, double=False)
+    scores = []
+    for seed in (0, 0, 1):
+        learner = learner_of("edge probing", case.model)
+        masks.learn(small(case), learner, steps=5, seed=seed)
+        scores.append(learner.scores())
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert (scores[0] != scores[2]).any()
+
+
+def test_a_circuit_that_does_not_change_ends_the_search_and_it_says_so() -> None:
+    case = random_case("gpt2", 0, double=False)
+    learner = SubnetworkProbing(case.model, "edge", 1.0, rate=0.0)
+    got = masks.learn(small(case), learner, steps=50, patience=6)
+    assert got.stopped is not None and "6 steps" in got.stopped
+    assert got.steps == 7
+    assert masks.learn(small(case), learner, steps=9).stopped is None
+
+
+def test_a_search_that_resumes_remembers_for_how_long_nothing_changed(tmp_path: Path) -> None:
+    case = random_case("gpt2", 0, double=False)
+    learner = SubnetworkProbing(case.model, "edge", 1.0, rate=0.0)
+    state = Checkpoint(str(tmp_path / "state"), every=4)
+    masks.learn(small(case), learner, steps=4, patience=6, checkpoint=state)
+    assert masks.learn(small(case), learner, steps=50, patience=6, checkpoint=state).steps == 7
+
+
+def test_a_number_that_is_not_finite_is_named() -> None:
+    case = random_case("gpt2", 0, double=False)
+    learner = learner_of("edge probing", case.model)
+    with torch.no_grad():
+        learner.parameters["log_alpha"][0] = float("nan")
+    with pytest.raises(MiError, match="not finite"):
+        masks.learn(small(case), learner, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps"),
+    [
+        (lambda model: SubnetworkProbing(model, "node", 1.0, 0.2), 40),
+        (lambda model: SubnetworkProbing(model, "edge", 1.0, 0.2), 40),
+        (lambda model: EdgePruning(model, 0.7, 80, 0.3, 0), 80),
+        (lambda model: Ugs(model, 1e-3, 0.1, 6), 40),
+    ],
+    ids=METHODS,
+)
+def test_what_is_found_beats_random_circuits_of_its_size(
+    make: Callable[[models.Model], masks.Learner], steps: int
+) -> None:
+    """On the embedded model and its default task, learned on other examples than it is judged on."""
+    model = models.load()
+    assert model.tokenizer is not None
+    records, _ = tasks.make("ioi", 12, 0, None, model.tokenizer)
+    examples = encode(records, model.tokenizer)
+    train, validation = ([e for e, r in zip(examples, records) if r["split"] == s] for s in ("train", "validation"))
+    learner = make(model)
+    masks.learn(problem(model, train, batch_size=6), learner, steps=steps)
+    kept = connected(model.graph, learner.kept())
+    rng = np.random.default_rng(0)
+    random = np.array([rng.permutation(kept) for _ in range(5)])
+    found = run_circuits(model, validation, np.concatenate([kept[None], random]))
+    faithfulness = (found.value.mean(1) - found.corrupted.mean()) / (found.clean.mean() - found.corrupted.mean())
+    assert kept.mean() < 0.6
+    assert faithfulness[0] > 0.8
+    assert faithfulness[1:].max() < 0.5
