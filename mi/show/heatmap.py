@@ -15,6 +15,7 @@ from mi.show.numbers import number
 from mi.show.table import Column, Table
 
 Record = Mapping[str, Any]
+QUIET = 0.02  # of the largest effect: less leaves a cell without colour
 NOISE = 5e-4  # of the largest effect: less is not written out as a number
 BLUE, RED, WHITE = (33, 102, 172), (178, 24, 43), (255, 255, 255)
 SITES = {
@@ -146,6 +147,39 @@ def _figure(cell: Record | None, drawn: Grid, percent: bool) -> str:
         return str(rounded or 0)
     value = cell[drawn.measure]
     return f"{value:.2g}" if abs(value) > NOISE * drawn.largest else "0"
+
+
+def painted(table: Table, width: int) -> str:
+    """The table for a terminal of that width: cells side by side on their colour, without figures where these have no
+    room. A cell that says nothing keeps the terminal's own colour."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=max(width, 20), force_terminal=True, highlight=False)
+    label = max(len(name) for name in (table.columns[0].name, *(row[0] for row in table.rows)))
+    names = [column.name for column in table.columns[1:]]
+    room = 2 + max(len(cell) for row in (names, *(row[1:] for row in table.rows)) for cell in row)
+    figures = console.no_color or label + len(names) * room <= width
+    if not figures:
+        room = max(1, min(2, (width - label) // len(names)))
+        names = [name.ljust(5 * room) for name in names[::5]]  # every fifth, where there is no room for all
+    head = Text(table.columns[0].name.ljust(label), style="dim")
+    head.append("".join(f"{name} ".rjust(room) for name in names) if figures else f" {''.join(names)}")
+    lines = [head]
+    for row, heats in zip(table.rows, table.heat, strict=True):
+        line = Text(f"{row[0].ljust(label)}{'' if figures else ' '}")
+        for cell, heat in zip(row[1:], heats[1:], strict=True):
+            loud = heat is not None and abs(heat) >= QUIET
+            style = f"{ink(heat)} on {colour(heat)}" if loud and heat is not None else "dim"
+            line.append(f"{cell} ".rjust(room) if figures else " " * room, style=style)
+        lines.append(line)
+    with console.capture() as capture:
+        console.print(Text(table.title, style="bold"))
+        for line in lines:
+            console.print(line, overflow="crop", no_wrap=True)
+        for text in table.notes:
+            console.print(Text(text, style="dim"))
+    return capture.get()
 
 
 # Colours

@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Literal, TextIO
 
 GAP = 3  # blanks between two columns on a terminal
@@ -38,9 +37,16 @@ class Table:
 def write(tables: Iterable[Table], out: TextIO | None = None) -> None:
     """Draw tables on stdout, in colour if it is a terminal."""
     out = out or sys.stdout
-    draw = _pretty if out.isatty() else plain
     for index, table in enumerate(tables):
-        out.write(("\n" if index else "") + draw(table))
+        out.write(("\n" if index else "") + (_drawn(table) if out.isatty() else plain(table)))
+
+
+def _drawn(table: Table) -> str:
+    if not table.heat:
+        return _pretty(table)
+    from mi.show.heatmap import painted
+
+    return painted(table, shutil.get_terminal_size((100, 24)).columns)
 
 
 def plain(table: Table) -> str:
@@ -76,9 +82,8 @@ def _pretty(table: Table) -> str:
     for column, room in zip(table.columns, rooms, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         grid.add_column(column.name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=room, max_width=room)
-    for row, heats in zip_longest(table.rows, table.heat, fillvalue=()):
-        cells = zip_longest(row, table.columns, heats)
-        grid.add_row(*(_cell(cell, column, heat) for cell, column, heat in cells))
+    for row in table.rows:
+        grid.add_row(*(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)))
     with console.capture() as capture:
         if table.title:
             console.print(Text(table.title, style="bold"))
@@ -103,11 +108,7 @@ def _rooms(table: Table, width: int) -> list[int]:
     return rooms
 
 
-def _cell(cell: str, column: Column, heat: float | None):  # type: ignore[no-untyped-def]  # rich is imported only here
+def _cell(cell: str, column: Column):  # type: ignore[no-untyped-def]  # rich is imported only where it draws
     from rich.text import Text
 
-    if heat is not None:
-        from mi.show.heatmap import colour, ink
-
-        return Text(cell, style=f"{ink(heat)} on {colour(heat)}")
     return Text(cell, style="red" if column.right and cell.startswith("-") else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -217,9 +218,16 @@ def test_colours_are_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TERM", "xterm-256color")
     (made,) = heat_tables("t", head("layer,head"), HEADS, None)
     assert "\x1b[" not in table.plain(made)
-    drawn = table._pretty(made)
+    drawn = heatmap.painted(made, 80)
     assert "48;2;" in drawn, "a background colour"
     assert "-50" in drawn, "and still the number"
+    narrow = heatmap.painted(made, 12)
+    assert "48;2;" in narrow
+    assert "-50" not in narrow, "no room for it"
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in narrow.splitlines()) <= 20
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "-50" in heatmap.painted(made, 12), "without colours there is nothing but numbers"
+    assert "48;2;" not in heatmap.painted(made, 80)
 
 
 def test_a_colour_tells_sign_and_size() -> None:
