@@ -5,11 +5,14 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute merge prune score pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute merge prune score eval pipe view log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
         command='data filter'
+    fi
+    if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
+        command='eval ground-truth'
     fi
     case "$command $previous" in
         'data --from')
@@ -221,7 +224,7 @@ _mi() {
             return
             ;;
         'attribute --method')
-            _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp hisp ifr exact'
+            _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp atp-star hisp ifr exact'
             return
             ;;
         'attribute --level')
@@ -436,6 +439,26 @@ _mi() {
             :
             return
             ;;
+        'eval ground-truth --truth')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'eval ground-truth --key')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'eval ground-truth --resamples')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'eval ground-truth --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'eval ground-truth --output' | 'eval ground-truth -o')
+            :
+            return
+            ;;
         'pipe --output' | 'pipe -o')
             :
             return
@@ -495,6 +518,8 @@ _mi() {
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
+            'eval') _mi_words '--help --quiet -h -q' ;;
+            'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'log') _mi_words '--help --json --quiet --script -h -q' ;;
@@ -509,6 +534,7 @@ _mi() {
     fi
     case $command in
         'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter' ;;
+        'eval') _mi_words 'ground-truth' ;;
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
     esac
 }

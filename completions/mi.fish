@@ -9,6 +9,7 @@ complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the
 complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
+complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a log -d 'show the commands that made a stream, or a script that repeats them'
@@ -114,7 +115,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l fresh -d 'Do the work e
 complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp hisp ifr exact'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp atp-star hisp ifr exact'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of a method that interpolates (5).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it takes its steps; the default is the reference\'s.' -x -a 'left right midpoint trapezoid'
@@ -206,6 +207,20 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l quiet -s q -d 'No notes
 complete -c mi -n '__fish_seen_subcommand_from score' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -a ground-truth -d 'measure how well scores find a circuit that is known'
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -F
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l truth -d 'Where the true edges stand, or \'planted\' (taken by itself where the scores are of that model).' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l key -d 'Which truth of a file that holds several; if not given, that of the scores\' counterfactual.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l resamples -d 'Resamples of the examples for the interval; 0 leaves it out.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from pipe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from pipe' -l json -d 'Write the stream itself on a terminal too, not a table.'

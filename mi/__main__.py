@@ -16,6 +16,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "merge": "make one ranking of several: an ensemble of scores",
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
+        "eval": "hold scores against a circuit that is known",
         "pipe": "run several stages in one process: 'cache ! attribute ! prune'",
     },
     "Streams": {

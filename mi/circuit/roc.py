@@ -55,12 +55,17 @@ def auroc_interval(
 
 def pessimistic(scores: np.ndarray, truth: np.ndarray, absolute: bool = True) -> float:
     """ACDC's area of a ranking: edges of equal score enter together, at the threshold that they share."""
+    false, hits = points(scores, truth, absolute).T
+    return pessimistic_area(false / false[-1], hits / hits[-1])
+
+
+def points(scores: np.ndarray, truth: np.ndarray, absolute: bool = True) -> np.ndarray:
+    """The ROC curve in counts, int [n, 2]: false and true edges above each threshold, from none to all."""
     value, true = _checked(scores, truth, absolute)
     order = np.argsort(-value, kind="stable")
     last = np.flatnonzero(np.append(value[order][1:] != value[order][:-1], True))  # of each group of ties
     hits = np.append(0, np.cumsum(true[order])[last])
-    taken = np.append(0, last + 1)
-    return pessimistic_area((taken - hits) / (len(true) - true.sum()), hits / true.sum())
+    return np.stack([np.append(0, last + 1) - hits, hits], axis=1)
 
 
 def pessimistic_area(fpr: np.ndarray, tpr: np.ndarray) -> float:
@@ -76,15 +81,25 @@ def mib(graph: Graph, scores: np.ndarray, truth: np.ndarray) -> float:
     It underestimates: without the point (0, 0) what lies left of the smallest circuit is lost. A size is the float
     product rounded up, as the benchmark's loop does it.
     """
+    return mib_area(mib_points(graph, scores, truth), int(np.count_nonzero(truth)))
+
+
+def mib_points(graph: Graph, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """False and true edges of the benchmark's ten circuits, int [10, 2]."""
     _, true = _checked(scores, truth, absolute=True)
-    rates = []
+    counts = []
     for fraction in PERCENTAGES:
         kept = connected(graph, greedy(graph, scores, min(graph.n_edges, math.ceil(fraction * graph.n_edges))))
-        rates.append((np.count_nonzero(kept & ~true), np.count_nonzero(kept & true)))
-    false, hits = np.array(rates, dtype=np.float64).T
+        counts.append((np.count_nonzero(kept & ~true), np.count_nonzero(kept & true)))
+    return np.array(counts)
+
+
+def mib_area(counts: np.ndarray, n_true: int) -> float:
+    """The benchmark's area of its points: x is the share of the false edges that the largest circuit has."""
+    false, hits = np.asarray(counts, dtype=np.float64).T
     if not false[-1]:
         raise MiError("no circuit of any size holds a false edge: the MIB area has nothing to scale by")
-    x, y = false / false[-1], hits / true.sum()
+    x, y = false / false[-1], hits / n_true
     return float(((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2).sum())
 
 

@@ -14,8 +14,11 @@ Record = Mapping[str, Any]
 def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record], top: int | None) -> list[Table]:
     summaries = [record for record in records if "summary" in record]
     examples = [record for record in records if "summary" not in record]
-    shown = [_summaries(title, [s for s in summaries if "nominal" not in s], head)]
-    curve = [s for s in summaries if "nominal" in s]
+    rates = [s for s in summaries if "tpr" in s]
+    shown = [_summaries(title, [s for s in summaries if "nominal" not in s and "tpr" not in s], head)]
+    curve = [s for s in summaries if "nominal" in s and "tpr" not in s]
+    if rates:
+        shown.append(_roc(rates))
     if curve:
         shown.append(_curve(curve))
     if top != 0 and examples:
@@ -41,8 +44,11 @@ def _reasons(records: Sequence[Record]) -> list[str]:
 
 def _about(record: Record, head: Mapping[str, Any]) -> str:
     """What a number is of: the size of the circuit, or the examples."""
-    n = count(record["n"], "example") if "n" in record else ""
     edges, size = head.get("selection", {}).get("edges"), record.get("size")
+    n = count(record["n"], "example") if "n" in record else ""
+    if "true" in record:
+        known = f"{record['true']:,} of {count(record['edges'], 'edge')} true"
+        return ", ".join(filter(None, (known, count(size, "edge") + " kept" if size is not None else "", n)))
     whole = f"{size:,} of {edges:,} edges ({percent(size / edges)})" if edges and size is not None else ""
     return ", ".join(filter(None, (whole or (count(size, "edge") if size is not None else ""), n)))
 
@@ -69,6 +75,23 @@ def _curve(records: Sequence[Record]) -> Table:
         Column(""),
     )
     return Table(columns, rows, notes=_reasons(records))
+
+
+def _roc(records: Sequence[Record]) -> Table:
+    """Points of a curve of true against false edges."""
+    rows = [
+        (
+            str(record["summary"]),
+            percent(record.get("nominal")),
+            number(record.get("size")),
+            number(record.get("fpr")),
+            number(record["tpr"]),
+            bar(record["tpr"], 1.0),
+        )
+        for record in records
+    ]
+    rights = ("of edges", "edges", "false found", "true found")
+    return Table([Column("curve"), *(Column(name, right=True) for name in rights), Column("")], rows)
 
 
 def _examples(records: Sequence[Record], top: int | None) -> Table:
