@@ -58,14 +58,19 @@ def means_of(
         on_halved(size)
 
     found = replacement.means(model, model.executor(executor), prompts, plan, by_position, halved, on_done)
+    return Means(as_arrays(found), norms(model, found), plan, len(halvings))
+
+
+def as_arrays(found: Outputs) -> dict[str, np.ndarray]:
+    """The tensors of a blob of constants: embed, then z0, mlp0, z1, ..., each [1, pos or 1, width]."""
     arrays = {"embed": found.embed}
     for layer, (z, mlp) in enumerate(zip(found.z, found.mlp, strict=True)):
         arrays |= {f"z{layer}": z, f"mlp{layer}": mlp}
-    kept = {key: value.to(torch.float32).cpu().numpy() for key, value in arrays.items()}
-    return Means(kept, _norms(model, found), plan, len(halvings))
+    return {key: value.detach().to(torch.float32).cpu().numpy() for key, value in arrays.items()}
 
 
-def _norms(model: Model, found: Outputs) -> dict[str, float]:
+def norms(model: Model, found: Outputs) -> dict[str, float]:
+    """How long what each node's constant writes is: over positions, the root of the mean square."""
     shape = (model.layout.n_sources, 1, found.embed.shape[1], model.adapter.d_model)
     wide = torch.empty(shape, dtype=found.embed.dtype, device=found.embed.device)
     write_sources(model.adapter, model.layout, found, wide)
