@@ -106,7 +106,7 @@ def _step(
     step: int,
     seed: int,
 ) -> float:
-    prepared = problem.prepared(_batch(len(problem.plan), step, seed))
+    prepared = problem.prepared(batch_of(len(problem.plan), step, seed))
     draw = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
     device = problem.model.device
 
@@ -133,7 +133,7 @@ def _step(
     return float(loss.detach())
 
 
-def _batch(n: int, step: int, seed: int) -> int:
+def batch_of(n: int, step: int, seed: int) -> int:
     """Every batch once an epoch, in an order of the epoch's own."""
     epoch, place = divmod(step, n)
     return int(np.random.default_rng([seed, epoch, 1]).permutation(n)[place])
