@@ -108,6 +108,11 @@ def _patching_cost(config: Config, n_layers: int) -> tuple[float, float]:
     return 2 + (config.ablation in OF_A_RUN), 0
 
 
+def _drop_cost(config: Config, n_layers: int) -> tuple[float, float]:
+    """A backward from each layer down; what the queries' and keys' attention takes comes on top."""
+    return 1 + (config.ablation == "counterfactual"), 1 + (n_layers - 1) / 2
+
+
 def _flow_cost(config: Config, n_layers: int) -> tuple[float, float]:
     return 1, 0
 
@@ -138,6 +143,12 @@ def _hisp_scale(job: Job, mean: np.ndarray) -> np.ndarray:
 
 def _relp(job: Job, batch: Batch) -> Scored:
     from mi.core.relp import run
+
+    return run(job, batch)
+
+
+def _atp_star(job: Job, batch: Batch) -> Scored:
+    from mi.core.atp_star import run
 
     return run(job, batch)
 
@@ -222,6 +233,14 @@ METHODS: dict[str, Method] = {
             run=_relp,
             only_at_clean=True,
             flags=("backward",),
+        ),
+        Method(
+            "atp-star",
+            "eap with exact attention and one layer's gradients dropped in turn (AtP*), in absolute value",
+            levels=("edge", "node"),
+            cost=_drop_cost,
+            run=_atp_star,
+            only_at_clean=True,
         ),
         Method(
             "hisp",

@@ -56,6 +56,12 @@ class Resume:
                 hidden = layer.block(hidden, *arguments, **keywords)
         return self.at_read(hidden)[:, 0]
 
+    def block(self, hidden: Float[Tensor, "row pos d_model"], index: int, edits: Sequence[Edit]) -> None:
+        """Run one block for what the ``edits`` see."""
+        arguments, keywords = self._arguments[index]
+        with hooked(self._model.module, edits):
+            self._model.adapter.layers[index].block(hidden, *arguments, **keywords)
+
     def at_read(self, hidden: Float[Tensor, "row pos width"]) -> Float[Tensor, "row 1 width"]:
         copies = hidden.shape[0] // len(self._read)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
