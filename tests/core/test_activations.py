@@ -118,14 +118,14 @@ def test_scores_do_not_depend_on_batches_or_order(seed: int) -> None:
 
 
 class Counted:
-    """How often each attention output and MLP ran on anything, and how often gradients can pass it."""
+    """How often each projection, attention output and MLP ran on anything, and how often gradients can pass it."""
 
     def __init__(self, case: Case) -> None:
         self.forwards: Counter[str] = Counter()
         self.backwards: Counter[str] = Counter()
         roles = case.model.adapter.roles
         for layer in case.model.adapter.layers:
-            for part in (roles.heads_out, roles.mlp):
+            for part in (roles.queries_keys_values[0], roles.heads_out, roles.mlp):
                 name = f"{layer.index}.{part}"
                 layer.part(part).register_forward_hook(self._count(name))
 
@@ -147,8 +147,14 @@ def test_runs_begin_at_what_is_moved(options: dict[str, object]) -> None:
     counted = Counted(case)
     attribute(case.model, case.encoded, method=METHOD, **options)
     forwards, backwards = methods.cost(methods.settle(METHOD, **options), n_layers)
-    assert counted.forwards.total() / (2 * n_layers) == pytest.approx(forwards)
-    assert counted.backwards.total() / (2 * n_layers) == pytest.approx(backwards)
+    roles = case.model.adapter.roles
+    for runs, said in ((counted.forwards, forwards), (counted.backwards, backwards)):
+        read, written, mlps = (
+            sum(runs[f"{layer}.{part}"] for layer in range(n_layers))
+            for part in (roles.queries_keys_values[0], roles.heads_out, roles.mlp)
+        )
+        assert read == written
+        assert (written + mlps) / (2 * n_layers) == pytest.approx(said)
     formula = methods.settle(METHOD, **options).steps * (2 * n_layers + 1)
     assert forwards < 2 + formula
     assert backwards < formula
