@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,23 @@ def _curve(model: Model, pairs: list[Encoded]) -> Work:
     return lambda: run_circuits(model, pairs, masks)
 
 
+EXACT = 1000
+
+
+def _exact(model: Model, pairs: list[Encoded]) -> Work:
+    """Every n-th edge, so all layers and kinds of receiver in their shares. Prompts first differ at 40 % of their
+    length."""
+    chosen = np.linspace(0, model.graph.n_edges - 1, EXACT).astype(np.int64)
+    late = [_late(pair) for pair in pairs]
+    return lambda: attribute(model, late, method="exact", only=chosen)
+
+
+def _late(pair: Encoded) -> Encoded:
+    first = int(0.4 * len(pair.clean))
+    changed = (pair.clean[first] + 1) % 50257
+    return replace(pair, corrupted=(*pair.clean[:first], changed, *pair.corrupted[first + 1 :]))
+
+
 CIRCUIT, ELEVEN, ONE_MORE = "one circuit of 5 %, all", "eleven circuits of 5 %", "one circuit of 5 %"
 ROWS = (
     Row("EAP", _eap, 3.6, 2.5, 1.5),
@@ -66,6 +83,7 @@ ROWS = (
     Row(CIRCUIT, _circuit, None, None, 1.5),
     Row(ELEVEN, _eleven),
     Row("ten-size curve", _curve, 10.5, 6.5, 1.5),
+    Row(f"{EXACT} exact edges", _exact, 0.10 * EXACT, 0.05 * EXACT),
 )
 # What one more circuit costs once the runs that all circuits share are done: a tenth of the difference.
 ONE_MORE_ROW = Row(ONE_MORE, _circuit, 1.7, 0.9)
