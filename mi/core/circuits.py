@@ -2,9 +2,11 @@
 
 Every receiver's input is built from what is kept, ``base + sum over kept edges of (a_u - a'_u)`` where ``base`` is the
 residual stream made of replacements and of what belongs to no node (positions, b_O): an empty circuit is then exactly
-the base, and nothing large is subtracted from something nearly as large (spec B0 row 19).
+the base, and nothing large is subtracted from something nearly as large (spec B0 row 19). Where of a source only some
+neurons are kept, its kept edges carry a_u in these dimensions and a'_u in the others: a_u - a'_u is zero there (A5).
 
-Flows in: a model, encoded examples, masks over edges. Flows out: the metric of every circuit on every example.
+Flows in: a model, encoded examples, masks over edges and perhaps over neurons. Flows out: the metric of every circuit
+on every example.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def run_circuits(
     examples: Sequence[Encoded],
     masks: Bool[np.ndarray, "circuit edge"],
     *,
+    neurons: Bool[np.ndarray, "circuit source d_model"] | None = None,
     ablation: str = "counterfactual",
     given: Given = NOTHING,
     metric: str = "logit-diff",
@@ -58,10 +61,12 @@ def run_circuits(
 ) -> CircuitRuns:
     """Run every circuit on every example.
 
+    ``neurons`` are the dimensions in which kept edges carry what their source computes; None: in all of them.
     ``corrupted`` is the metric with every edge dropped: under counterfactual ablation the corrupted run itself.
 
     Raises:
-        MiError: no examples; masks that are not over this graph's edges; an ablation that the examples do not allow.
+        MiError: no examples; masks that are not over this graph's edges, or not over what this model's nodes write; an
+            ablation that the examples do not allow.
         RunError: a metric is not finite.
     """
     chosen = metric_named(metric)
@@ -69,6 +74,8 @@ def run_circuits(
         raise MiError("no examples to score", "the chosen split is empty")
     if masks.ndim != 2 or masks.shape[1] != model.graph.n_edges:
         raise MiError(f"masks of shape {list(masks.shape)} are not over this graph's {model.graph.n_edges} edges")
+    if neurons is not None:
+        _check_neurons(model, neurons)
     lengths = [len(example.clean) for example in examples]
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
@@ -78,7 +85,8 @@ def run_circuits(
     instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
-    tables = [_Table(model, mask) for mask in masks]
+    parts = [None] * len(masks) if neurons is None else neurons
+    tables = [_Table(model, mask, part) for mask, part in zip(masks, parts, strict=True)]
 
     def work(part: Sequence[int]) -> None:
         batch = batches.make_batch(examples, part, model.device)
@@ -105,6 +113,16 @@ def run_circuits(
     return CircuitRuns(value, clean, corrupted, done, len(halvings))
 
 
+def _check_neurons(model: Model, neurons: Bool[np.ndarray, "circuit source d_model"]) -> None:
+    n_sources, width = model.graph.n_sources, model.adapter.d_model
+    if neurons.shape[1:] != (n_sources, width):
+        held = " x ".join(map(str, neurons.shape[1:]))
+        raise MiError(
+            f"a circuit over {held} neurons does not fit this model: {n_sources} nodes write {width} neurons each",
+            "neurons belong to one model; make the circuit again with this one",
+        )
+
+
 WIDE_BYTES = 1 << 27  # of all sources' differences: 128 MiB
 
 
@@ -121,13 +139,24 @@ def _numpy(metric: Tensor) -> np.ndarray:
 
 
 class _Table:
-    """A mask as the matrix [receiver, source], and what of the model it needs computed."""
+    """A mask as the matrix [receiver, source], and what of the model it needs computed.
 
-    def __init__(self, model: Model, mask: Bool[np.ndarray, " edge"]) -> None:
+    ``carried`` are the dimensions of each source that its kept edges carry; None where they all carry everything.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        mask: Bool[np.ndarray, " edge"],
+        neurons: Bool[np.ndarray, "source d_model"] | None = None,
+    ) -> None:
         graph = model.graph
         matrix = np.zeros((len(graph.receivers), graph.n_sources), dtype=bool)
         matrix[graph.edges[1][mask], graph.edges[0][mask]] = True
+        if neurons is not None:
+            matrix &= neurons.any(1)  # an edge that carries nothing is a dropped edge
         self.matrix = matrix
+        self.carried = neurons
         self.read = np.asarray(matrix.any(0))  # sources that some kept edge reads
         self.reads = np.asarray(matrix.any(1))  # receivers that some kept edge feeds
 
@@ -207,6 +236,9 @@ class _CircuitRun:
         self._patched, self._model = patched, patched.model
         self._matrix = torch.as_tensor(table.matrix, device=self._model.device)
         self._read, self._reads = table.read, table.reads
+        self._carried: Tensor | None = None
+        if table.carried is not None:
+            self._carried = torch.as_tensor(table.carried).to(self._model.device, self._model.dtype)
         self._wide = patched._wide
         self._live: list[int] = []  # sources whose difference stands in `_wide`, row by row
         self._shape = patched.batch.clean.shape
@@ -260,7 +292,14 @@ class _CircuitRun:
 
     def _add(self, source: int, difference: Tensor) -> None:
         self._wide[len(self._live)].copy_(difference)
-        self._live.append(source)
+        self._wrote([source])
+
+    def _wrote(self, sources: list[int]) -> None:
+        """The next rows of `_wide` are the differences of these sources: leave of them what edges carry."""
+        start = len(self._live)
+        if self._carried is not None:
+            self._wide[start : start + len(sources)].mul_(self._carried[sources][:, None, None])
+        self._live += sources
 
     def _inputs(self, base: Tensor, receivers: list[int]) -> Float[Tensor, "receiver batch pos d_model"]:
         """base + the kept differences, for each receiver."""
@@ -301,7 +340,7 @@ class _CircuitRun:
         difference = (z - self._patched.replaced.z[layer.index]).unflatten(-1, (layer.n_heads, layer.d_head))
         start = len(self._live)
         write_heads(layer, difference, self._wide[start : start + len(heads)], heads)
-        self._live += [rows.heads[head] for head in heads]
+        self._wrote([rows.heads[head] for head in heads])
 
     def _mlp_input(self, layer: Layer, rows: LayerRows) -> Tensor:
         return self._inputs(self._patched._bases[layer.index].mlp, [rows.mlp_receiver])[0]

@@ -1,6 +1,7 @@
 """Examples and kept edges in, the metric of the circuit for each example out; exact patching, faithfulness, areas."""
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -12,21 +13,28 @@ from tests.oracle.weights import Weights
 
 
 def circuits(
-    weights: Weights, examples: Sequence[Example], keeps: Iterable[np.ndarray], metric: str, ablation: str
+    weights: Weights,
+    examples: Sequence[Example],
+    keeps: Iterable[np.ndarray],
+    metric: str,
+    ablation: str,
+    neurons: Iterable[np.ndarray] | None = None,
 ) -> np.ndarray:
     """[circuit, example]: kept edges carry what the source computes in this run, all others its replacement.
 
-    Each of keeps is bool [source, receiver].
+    Each of keeps is bool [source, receiver]; each of neurons bool [source, d], the dimensions that kept edges carry.
     """
     every = groups(weights, examples)
     replaced = [replacements(ablation, every, group) for group in every]
     values = []
-    for keep in keeps:
+    parts = repeat(None) if neurons is None else neurons
+    for keep, part in zip(keeps, parts):
+        carried = None if part is None else torch.as_tensor(np.array(part, dtype=np.float64))
         value = np.zeros(len(examples))
         gates = torch.as_tensor(np.array(keep, dtype=np.float64))
         for group, replacement in zip(every, replaced, strict=True):
             with torch.no_grad():
-                found = edited(weights, group, Edit(gates=gates, replacement=replacement))
+                found = edited(weights, group, Edit(gates=gates, replacement=replacement, neurons=carried))
             value[group.places] = group.metric(metric, found.logits).numpy()
         values.append(value)
     return np.stack(values)

@@ -26,11 +26,13 @@ class Edit:
     """How a run departs from the model: all fields are optional.
 
     gates: [source, receiver] or [source, receiver, batch]; replacement: one tensor [batch, position, d] a source;
+    neurons: [source, d], 1 in the dimensions that edges carry and 0 in those that are replaced on every edge;
     embedding: [batch, position, d] instead of the token embedding; nudges: one tensor a receiver, added to its input.
     """
 
     gates: Tensor | None = None
     replacement: Sequence[Tensor] | None = None
+    neurons: Tensor | None = None
     embedding: Tensor | None = None
     nudges: Sequence[Tensor] | None = None
 
@@ -123,6 +125,8 @@ def _receiver_input(fixed: Tensor, sources: Sequence[Tensor], receiver: int, edi
         if gate.dim() == 1:  # one gate an example
             gate = gate[:, None, None]
         assert edit.replacement is not None
+        if edit.neurons is not None:
+            output = edit.neurons[index] * output + (1 - edit.neurons[index]) * edit.replacement[index]
         total = total + gate * output + (1 - gate) * edit.replacement[index]
     if edit.nudges is not None:
         total = total + edit.nudges[receiver]
