@@ -64,7 +64,10 @@ def grid(head: Mapping[str, Any], records: Sequence[Record]) -> Grid:
     }[by if by in ("layer,position", "head,position", "layer,head") else "layer"]
     rows, columns = sorted({row_of(r) for r in records}), sorted({column_of(r) for r in records})
     found = {(row_of(record), column_of(record)): record for record in records}
-    label = {"token": _token(tokens), "position": _token(tokens), "head": lambda key: f"a{key[0]}.h{key[1]}"}
+    heads = head.get("graph", {}).get("params", {}).get("n_heads", 0)
+    shared = all("head" in r for r in records) and len({r["head"] for r in records}) < heads
+    name = "kv" if shared else "h"  # keys and values that several heads share
+    label = {"token": _token(tokens), "position": _token(tokens), "head": lambda key: f"a{key[0]}.{name}{key[1]}"}
     return Grid(
         [label.get(row_axis, str)(key) for key in rows],
         [label[column_axis](key) if column_axis == "position" else str(key) for key in columns]

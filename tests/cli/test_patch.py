@@ -202,6 +202,13 @@ def test_every_record_is_in_its_cell(by: str, records: list[Any], rows: list[str
                 assert (2 * cell["layer"] + cell["head"], cell["position"]) == (r, c)
 
 
+def test_heads_that_share_keys_are_not_called_heads() -> None:
+    said = {**head("head,position"), "graph": {"params": {"n_heads": 2}}}
+    assert grid(said, BOTH).rows[0] == "a0.h0"
+    said["graph"]["params"]["n_heads"] = 4
+    assert grid(said, BOTH).rows[0] == "a0.kv0"
+
+
 def test_the_table_gives_shares_where_there_are_some_and_effects_where_not() -> None:
     (shares,) = heat_tables("t", head("layer,head"), HEADS, None)
     assert shares.rows == [["0", "0", "5", "10"], ["1", "-50", "-45", "-40"]]
