@@ -1,5 +1,5 @@
-"""Transformers compiled from programs, whose circuits are known: they are loaded and their pairs read by the package, and
-patched by the oracle, by the package and by ACDC; and what gradients make of saturated attention is reported.
+"""Transformers compiled from programs, whose circuits are known: loaded, their pairs read, and patched by the package;
+patched by the oracle and searched by ACDC; and what gradients make of saturated attention is reported.
 
 Stored of each case: the true edges, their effects, and the largest effect elsewhere, in float64.
 """
