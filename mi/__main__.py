@@ -13,6 +13,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "cache": "run the model on clean and corrupted inputs; starts a pipe",
         "patch": "put one activation of the other run into this one: where to look",
         "attribute": "score every edge of the model's graph",
+        "search": "find a circuit by trying edges, or by learning a mask",
         "merge": "make one ranking of several: an ensemble of scores",
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
@@ -32,7 +33,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "gc": "empty the store of tensors that are old or too many",
     },
 }
-MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "score", "pipe", "info")  # all others never import torch
+# All others never import torch.
+MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "search", "score", "pipe", "info")
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2
