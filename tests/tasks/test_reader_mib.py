@@ -150,7 +150,7 @@ def test_against_the_loader(kind: str, seed: int, shape: str, tmp_path: Path) ->
     reading = read(path, tokenizer=gpt2, skip=True)
     found = [(r["clean"], r["corrupted"], *ids(r["answers"] + r["foils"], gpt2)) for r in reading.records]
     assert found == expected
-    assert 20 < len(found) < 300
+    assert 5 < len(found) < 300  # both kinds of rows were there; about 27 are kept of the rarest
     kept = sum(int(note.split()[0]) for note in reading.notes if " rows dropped: " in note or " rows skipped; " in note)
     assert kept + len(found) == 300
     assert reading.task["name"] == TASKS[kind]
