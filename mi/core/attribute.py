@@ -18,7 +18,7 @@ from mi.core import batches, methods, replacement
 from mi.core.job import Job, Scored
 from mi.core.memory import halving
 from mi.core.methods import Config, Method
-from mi.core.metrics import Metric, metric_named
+from mi.core.metrics import METRICS, Metric, metric_named
 from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given
 from mi.core.shards import Sums
@@ -60,7 +60,8 @@ class Attribution:
 def check_metric(method: Method, metric: Metric) -> None:
     """Refuse a metric that the method can read nothing from, as a usage error."""
     if method.needs_gradient and not metric.differentiable:
-        raise UsageError(f"metric '{metric.name}' has no gradient", "use --metric logit-diff, prob-diff or kl")
+        able = ", ".join(m.name for m in METRICS.values() if m.differentiable)
+        raise UsageError(f"metric '{metric.name}' has no gradient", f"these have one: {able}")
     if method.only_at_clean and metric.flat_at_clean:
         raise UsageError(f"the gradient of '{metric.name}' is zero at the clean run", "use --method eap-ig")
 

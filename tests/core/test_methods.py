@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mi.commands.attribute import attribute as command
 from mi.core import methods
 from mi.core.attribute import attribute
 from mi.core.fast import FastExecutor
 from mi.core.methods import LEVELS, METHODS, RULES, settle
+from mi.core.model import wrap
 from mi.errors import UsageError
 from tests.core.cases import largest, random_case
 from tests.data_dir import CHECKOUT
+from tests.examples import encoded, random_examples
+from tests.models import random_model, truly_double
 
 GRADIENT = [name for name, method in METHODS.items() if method.needs_gradient]
 
@@ -116,3 +120,25 @@ def test_the_command_offers_the_table() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_documented(name: str) -> None:
     assert f"`{name}`" in Path(CHECKOUT, "docs", "methods.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["eap-ig-activations", "clean-corrupted", "nap", "nap-ig"])
+def test_where_everything_is_linear_every_gradient_is_the_same(name: str, seed: int) -> None:
+    """Norms that only rescale, frozen attention, an identity for an activation: nothing to integrate (spec I7)."""
+    module = truly_double(random_model("gpt2", seed))
+    d = module.config.n_embd
+    with torch.no_grad():
+        for block in module.transformer.h:
+            block.mlp.act = nn.Identity()
+            block.attn.c_attn.weight[:, : 2 * d] = 0
+            block.attn.c_attn.bias[: 2 * d] = 0
+        for norm in module.modules():
+            if isinstance(norm, nn.LayerNorm):
+                norm.eps = 1e16
+                norm.weight *= 1e8
+    model = wrap(module)
+    examples = encoded(random_examples(np.random.default_rng(seed), 4, 29, (6,)))
+    level = METHODS[name].levels[0]
+    plain = attribute(model, examples, method="eap", level=level).scores
+    found = attribute(model, examples, method=name).scores
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-6 * largest(plain))
