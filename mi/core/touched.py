@@ -46,7 +46,7 @@ class Touched:
         middle = stream + attended
         self._read = [middle @ weight.T for weight in self._weights]  # [batch, pos, d_mlp]
 
-    def edits(self, copies: int, heads: Sequence[tuple[int, Int[Tensor, " row"]]]) -> list[Edit]:
+    def edits(self, copies: int, heads: Sequence[tuple[int, Int[Tensor, " _"]]]) -> list[Edit]:
         """For ``copies`` of the batch, of which the given rows touch the given heads."""
         roles, layer = self._model.adapter.roles, self._layer
         base = f"{roles.blocks}.{layer.index}"

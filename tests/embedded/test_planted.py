@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mi import embedded
+from mi.circuit import roc
 from mi.circuit.prune import connected
 from mi.circuit.transformer import transformer_graph
 from mi.embedded import plant
@@ -147,6 +148,41 @@ def test_where_gradients_mislead(counterfactual: str) -> None:
         assert gradient_of_saturated > 3
     else:
         assert abs(gradient_of_saturated) < 1e-10
+
+
+@lru_cache
+def areas(method: str, counterfactual: str) -> tuple[float, float, float]:
+    """The three areas of one of the package's methods, in float32 and on the page's examples."""
+    from mi.core.attribute import attribute
+    from mi.core.model import load
+
+    found = attribute(load("planted", device="cpu"), examples(counterfactual, 100), method=method, level="edge")
+    scores, true = np.asarray(found.edge, dtype=float), is_true(counterfactual)
+    return roc.auroc(scores, true), roc.pessimistic(scores, true), roc.mib(GRAPH, scores, true)
+
+
+@pytest.mark.parametrize("counterfactual", plant.TRUE_EDGES)
+def test_exact_patching_finds_the_circuit(counterfactual: str) -> None:
+    assert areas("exact", counterfactual)[:2] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("counterfactual", plant.TRUE_EDGES)
+def test_acdc_finds_the_circuit(counterfactual: str) -> None:
+    from mi.core.model import load
+    from mi.core.search.acdc import acdc, losses_of
+    from mi.core.search.problem import problem
+
+    losses = losses_of(problem(load("planted", device="cpu"), of_one_length(counterfactual, 6), metric="kl"))
+    found = acdc(GRAPH, losses, tau=1e-5)
+    assert roc.auroc(found.kept, is_true(counterfactual)) >= 0.99
+
+
+@pytest.mark.parametrize("method", ["eap", "eap-ig", "ifr", "exact"])
+def test_the_page_gives_the_areas(method: str) -> None:
+    """Of the methods that take no time. Rounding noise orders the edges that nobody reads, hence the tolerance."""
+    (row,) = re.findall(rf"^\| {method} \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    found = [area for counterfactual in TRUTH for area in areas(method, counterfactual)]
+    assert [float(cell) for cell in row.split(" | ")] == pytest.approx(found, abs=0.01)
 
 
 def test_distractors_do_move() -> None:
