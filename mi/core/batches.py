@@ -34,6 +34,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any example's clean and corrupted tokens differ (0 where none does)."""
+        return int((self.clean != self.corrupted).any(0).to(torch.int64).argmax())
+
 
 def _padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     width = max([1, *(len(ids) for ids in sets)])

@@ -129,7 +129,7 @@ class _Base:
             assert corrupted is not None
             ids, here, there = batch.corrupted, corrupted, clean
             self.metric = self._readout.of_logits(logits)
-        first = _first_difference(batch) if instead.from_corrupted else 0
+        first = batch.first_difference if instead.from_corrupted else 0
         self._here, self._there = (_from(outputs, first, ids.shape[1]) for outputs in (here, there))
         self._resume = Resume(model, ids, batch.read, first)
         self._seen = _record(model, executor, ids, batch.read, first)
@@ -324,12 +324,6 @@ def _give(adapter: Adapter, layer: Layer, given: Sequence[Tensor]) -> list[Edit]
         Edit(port, lambda _, value=value: value, replaces=True)  # type: ignore[misc]
         for port, value in zip(projection_ports(adapter, layer), given, strict=True)
     ]
-
-
-def _first_difference(batch: Batch) -> int:
-    """The first position at which any example's clean and corrupted tokens differ (0 where none does)."""
-    differs = (batch.clean != batch.corrupted).any(0)
-    return int(differs.to(torch.int64).argmax())
 
 
 def _from(outputs: Outputs, first: int, length: int) -> Outputs:
