@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute merge prune score eval pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval pipe view log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -255,6 +255,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'attribute --missed-bound')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'attribute --ablation')
             _mi_words 'counterfactual resample zero mean mean-positional optimal'
             return
@@ -312,6 +316,110 @@ _mi() {
             return
             ;;
         'attribute --output' | 'attribute -o')
+            :
+            return
+            ;;
+        'search --method')
+            _mi_words 'acdc subnetwork-probing edge-pruning ugs optimal'
+            return
+            ;;
+        'search --tau')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --order')
+            _mi_words 'reverse normal random'
+            return
+            ;;
+        'search --level')
+            _mi_words 'node edge'
+            return
+            ;;
+        'search --penalty')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --target')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --masks')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --steps')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --lr')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --patience')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --checkpoint')
+            :
+            return
+            ;;
+        'search --every')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --ablation')
+            _mi_words 'counterfactual resample zero mean mean-positional optimal'
+            return
+            ;;
+        'search --means')
+            :
+            return
+            ;;
+        'search --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --metric')
+            _mi_words 'kl js logit-diff prob-diff normalised-logit accuracy top-1 top-5 top-10'
+            return
+            ;;
+        'search --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'search --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --model' | 'search -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'search --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'search --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'search --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'search --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'search --output' | 'search -o')
             :
             return
             ;;
@@ -514,7 +622,8 @@ _mi() {
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --split --task --tf32 --trust-remote-code -h -m -o -q' ;;

@@ -6,6 +6,7 @@ complete -c mi -n __fish_use_subcommand -a data -d 'make or read examples of a t
 complete -c mi -n __fish_use_subcommand -a cache -d 'run the model on clean and corrupted inputs; starts a pipe'
 complete -c mi -n __fish_use_subcommand -a patch -d 'put one activation of the other run into this one: where to look'
 complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the model\'s graph'
+complete -c mi -n __fish_use_subcommand -a search -d 'find a circuit by trying edges, or by learning a mask'
 complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
@@ -123,6 +124,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l direction -d 'Of ex
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l backward -d 'Of relp: its rules, of ln, identity, half and pattern (ln,identity,half).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l on -d 'Of exact: look only at what these rank highest.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l top -d 'How many of SCORES to look at (500).' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l missed-bound -d 'Of exact: bound the effects of all others too, from N random subsets of them.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l normalise-layers -d 'Of hisp: divide the scores of each layer by their L2 norm.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
@@ -147,6 +149,46 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l quiet -s q -d 'No n
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from search' -F
+complete -c mi -n '__fish_seen_subcommand_from search' -l method -d 'Try every edge once; learn a mask in one of three ways; or learn constants.' -x -a 'acdc subnetwork-probing edge-pruning ugs optimal'
+complete -c mi -n '__fish_seen_subcommand_from search' -l ranking -d 'Write scores of all edges, not a circuit; of acdc, over several taus.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l tau -d 'Of acdc: keep an edge if the loss rises by T or more without it (0.001). Repeated: a ranking.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l order -d 'Of acdc: the order of the edges into one receiver (reverse).' -x -a 'reverse normal random'
+complete -c mi -n '__fish_seen_subcommand_from search' -l abs -d 'Of acdc: compare the change of the loss without its sign.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l remove-redundant -d 'Of acdc: drop what lies on no path from the input to the logits.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l level -d 'Of subnetwork-probing: what a mask is on (node).' -x -a 'node edge'
+complete -c mi -n '__fish_seen_subcommand_from search' -l penalty -d 'Of subnetwork-probing: the price of all masks (1). Of ugs: of one edge (0.001). Larger is sparser.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l target -d 'Of edge-pruning: the share of edges to remove (0.9).' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l masks -d 'Of ugs: masks drawn for each example (12).' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l steps -d 'Steps of gradient descent, at most (300; edge-pruning 600; optimal 200).' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l lr -d 'Its rate (subnetwork-probing 0.1, edge-pruning 0.2, ugs 0.05, optimal 0.01).' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l patience -d 'Stop when the circuit has not changed for N steps (100); 0 never stops early.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l learn-constants -d 'Learn with the mask what removed edges carry, beginning at the mean.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l checkpoint -d 'Keep the state in FILE; if it is there, go on from it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from search' -l every -d 'Steps, or edges tried, between two checkpoints.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
+complete -c mi -n '__fish_seen_subcommand_from search' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from search' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l metric -d 'What is measured; the loss is minus that. kl and js compare with the whole model.' -x -a 'kl js logit-diff prob-diff normalised-logit accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from search' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from search' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from search' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from search' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from search' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from search' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from search' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from search' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from merge' -F
 complete -c mi -n '__fish_seen_subcommand_from merge' -l mean -d 'Take the mean of the scores.'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
@@ -63,6 +64,16 @@ def attribute(
     top: Annotated[
         int | None,
         Option("--top", metavar="K", min=1, show_default=False, help="How many of SCORES to look at (500)."),
+    ] = None,
+    missed_bound: Annotated[
+        int | None,
+        Option(
+            "--missed-bound",
+            metavar="N",
+            min=20,
+            show_default=False,
+            help="Of exact: bound the effects of all others too, from N random subsets of them.",
+        ),
     ] = None,
     normalise_layers: Annotated[
         bool, Option("--normalise-layers", help="Of hisp: divide the scores of each layer by their L2 norm.")
@@ -133,13 +144,16 @@ def attribute(
     )
     entry = methods.METHODS[method]
     patches = "on" in entry.flags
-    if not patches and (on or top):
-        raise UsageError(f"--{'on' if on else 'top'} means nothing to {method}", "it is a flag of exact")
+    for flag, given_it in (("on", on), ("top", top), ("missed-bound", missed_bound)):
+        if given_it and not patches:
+            raise UsageError(f"--{flag} means nothing to {method}", "it is a flag of exact")
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
     piped = stream.read(file, ("examples", "cache", *(["scores"] if patches else [])), work.import_libraries)
     head = piped.head
     ranked = _ranked(piped, on, top)
+    if missed_bound:
+        _check_missed(config, ranked)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
@@ -159,6 +173,7 @@ def attribute(
         forwards, backwards = methods.cost(config, shape_of(located).n_layers)
         if patches:
             forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
+            forwards += missed_bound or 0
         lengths = [len(example.clean) for example in encoded]
         note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
         return
@@ -193,10 +208,25 @@ def attribute(
         said = _said(config, got, encoded, which, ablation, measure)
         said |= replaced.said()
         said["executor"] = ready.executor(executor).name
-        if config.backward:
-            said["backward"] = list(config.backward)
         if only is not None and ranked is not None:
             said["only"] = {"n": len(only), "ranked_by": ranked.head["attribution"]["method"]}
+        if missed_bound and only is not None:
+            with progress(len(encoded), "what was missed") as bar:
+                said["missed"] = _missed(
+                    ready,
+                    encoded,
+                    config,
+                    only,
+                    missed_bound,
+                    seed=seed,
+                    ablation=ablation,
+                    given=given(replaced, ready),
+                    metric=measure,
+                    batch_size=batch_size,
+                    executor=executor,
+                    on_done=bar.advance,
+                    on_halved=work.say_halved(),
+                )
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
         return work.Result(
             head={**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said},
@@ -260,6 +290,8 @@ def _said(
         said["normalise_layers"] = True
     if config.direction:
         said["direction"] = config.direction
+    if config.backward:
+        said["backward"] = list(config.backward)
     if config.compat:
         said["compat"] = config.compat
     if entry.selector:
@@ -267,6 +299,31 @@ def _said(
     if _is_complete(got):
         said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
     return said
+
+
+def _check_missed(config: methods.Config, ranked: Stream | None) -> None:
+    if ranked is None:
+        raise UsageError(
+            "--missed-bound is of what --on leaves out, and nothing is left out", "name scores with --on SCORES"
+        )
+    if config.level == "neuron":
+        raise UsageError("--missed-bound is of edges and nodes, not of neurons", "leave it away, or use --level node")
+    if config.direction != "noising":
+        raise UsageError("--missed-bound is of corrupting units, not of restoring them", "use --direction noising")
+
+
+def _missed(
+    ready: Model, encoded: Sequence[Any], config: methods.Config, only: Any, samples: int, **options: Any
+) -> dict[str, Any]:
+    """What the head says about the units that were not looked at."""
+    import numpy as np
+
+    from mi.circuit.levels import Units
+    from mi.core.missed import missed
+
+    units = Units(ready.graph, config.level)
+    found = missed(ready, encoded, config.level, np.setdiff1d(np.arange(units.n), only), samples, **options)
+    return {**asdict(found), "unit": units.name(found.unit)}
 
 
 def _n_units(config: Mapping[str, Any], level: str) -> int:
@@ -296,7 +353,16 @@ def _is_complete(got: Attribution) -> bool:
 
 
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Completeness: the input's scores should sum to the change of the loss (spec I3)."""
+    """What was missed; and completeness: the input's scores should sum to the change of the loss (spec I3)."""
+    missed = head["attribution"].get("missed")
+    if missed:
+        return [
+            (
+                f"of the {missed['n']:,} {head['attribution']['level']}s not looked at none does more than "
+                f"{missed['largest']:.3g}, at {100 * missed['confidence']:.0f} % confidence; "
+                f"all of them together do {missed['all_together']:.3g}"
+            )
+        ]
     found = head["attribution"].get("completeness")
     if not found:
         return []
