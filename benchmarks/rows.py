@@ -16,6 +16,9 @@ from mi.circuit.select import top
 from mi.core.attribute import attribute
 from mi.core.circuits import run_circuits
 from mi.core.model import Model
+from mi.core.search.edge_pruning import EdgePruning
+from mi.core.search.masks import learn
+from mi.core.search.problem import problem
 from mi.tasks.encode import Encoded
 
 Work = Callable[[], object]
@@ -59,6 +62,15 @@ def _curve(model: Model, pairs: list[Encoded]) -> Work:
     return lambda: run_circuits(model, pairs, masks)
 
 
+def _mask_step(model: Model, pairs: list[Encoded]) -> Work:
+    """One step of edge pruning after the first, when the batch has been made ready. The target is 1.5 forwards and
+    backwards, which are 1.9 T."""
+    work = problem(model, pairs)
+    learner = EdgePruning(model, target=0.9, steps=100, rate=0.2, seed=0)
+    learn(work, learner, steps=1)
+    return lambda: learn(work, learner, steps=1)
+
+
 EXACT = 1000
 
 
@@ -83,6 +95,7 @@ ROWS = (
     Row(CIRCUIT, _circuit, None, None, 1.5),
     Row(ELEVEN, _eleven),
     Row("ten-size curve", _curve, 10.5, 6.5, 1.5),
+    Row("step of a learned mask", _mask_step, 2.85, 1.95),
     Row(f"{EXACT} exact edges", _exact, 0.10 * EXACT, 0.05 * EXACT),
 )
 # What one more circuit costs once the runs that all circuits share are done: a tenth of the difference.
