@@ -86,6 +86,7 @@ def get(name: str) -> Task:
     return TASKS[name]
 
 
+PAIR = ("clean", "corrupted", "answers", "foils")  # what an example is, whatever else is said of it
 MOST = 1_000_000  # examples of a split: all are held in memory, and a typing error must not fill it
 
 
@@ -128,7 +129,7 @@ def split_of(clean: str | Sequence[int]) -> str:
 
 
 def record_id(record: Mapping[str, Any]) -> str:
-    parts = [record.get(name) for name in ("clean", "corrupted", "answers", "foils")]
+    parts = [record.get(name) for name in PAIR]
     return canonical.sha256(canonical.dumps(parts))[:12]
 
 
@@ -154,17 +155,23 @@ def _draw(
     rng = random.Random(f"{task.name}/{task.version}/{counterfactual}/{seed}")
     found: dict[str, list[Record]] = {split: [] for split in wanted}
     seen: set[bytes] = set()
-    rejected = misses = 0
+    rejected: set[bytes] = set()
+    misses = 0
     for candidate in task.generate(tokenizer, rng, counterfactual):
         key = canonical.dumps(candidate["clean"])
         misses += 1
-        # A random generator never ends. So many draws in a row without a new prompt mean that none is left.
-        if misses > max(2000, 10 * len(seen)):
+        # A random generator never ends. If as many prompts as are lacking were left, all draws would miss them so many
+        # times in a row with probability exp(-10): there are fewer.
+        lacking = sum(n - len(records) for records in found.values())
+        if misses > max(2000, 10 * (len(seen) + lacking) // lacking):
             break
         if key in seen:
             continue
+        pair = canonical.dumps([candidate[name] for name in PAIR])
+        if pair in rejected:
+            continue
         if not _valid(candidate, tokenizer):
-            rejected += 1
+            rejected.add(pair)
             continue
         seen.add(key)
         misses = 0

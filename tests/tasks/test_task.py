@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -176,3 +177,27 @@ def test_every_task_of_the_table_says_what_it_is() -> None:
 def test_more_examples_than_memory_holds_are_refused_at_once(n: int) -> None:
     with pytest.raises(UsageError, match=f"cannot make {n} examples"):
         task.make("induction", n)
+
+
+def test_far_too_few_prompts_are_found_out_before_the_last_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 20,000 wanted, two thousand draws without a new prompt say enough; and no pair is judged twice."""
+    pool, judged = small(3000), []
+    drawn: list[task.Record] = []
+
+    def counted(tokenizer: Tokenizer, rng: random.Random, counterfactual: str) -> Iterator[task.Record]:
+        for candidate in pool.generate(tokenizer, rng, counterfactual):
+            drawn.append(candidate)
+            yield candidate
+
+    valid = task._valid
+
+    def judge(candidate: task.Record, tokenizer: Tokenizer) -> bool:
+        judged.append(record_id(candidate))
+        return valid(candidate, tokenizer)
+
+    monkeypatch.setattr(task, "_valid", judge)
+    with pytest.raises(MiError, match="too few distinct prompts") as caught:
+        make(replace(pool, generate=counted), 20_000, tokenizer=LETTERS)
+    assert int(caught.value.hint.removeprefix("ask for at most -n ")) > 1100
+    assert len(drawn) < 6 * 3000 * 8
+    assert len(judged) == len(set(judged))
