@@ -17,7 +17,7 @@ from mi.options import UNRECORDED, Argument, Json, Output, Quiet
 from mi.run import Call, execute, parse
 
 # Commands that can stand in a pipe.
-STAGES = ("data", "cache", "patch", "attribute", "search", "merge", "prune", "score", "view", "stamp", "log")
+STAGES = ("data", "cache", "patch", "attribute", "search", "merge", "prune", "score", "eval", "view", "stamp", "log")
 BETWEEN = "!"
 
 

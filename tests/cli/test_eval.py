@@ -287,3 +287,13 @@ def test_eval_alone_says_what_there_is(mi: Session) -> None:
 def test_corners_by_hand() -> None:
     points = np.array([(0, 0), (1, 0), (3, 0), (3, 1), (4, 2), (5, 4), (6, 6)])
     assert [tuple(point) for point in _corners(points)] == [(0, 0), (3, 0), (3, 1), (4, 2), (6, 6)]
+
+
+def test_it_is_a_stage_of_a_pipe_in_one_process(mi: Session) -> None:
+    streams.write_scores("scores.jsonl")
+    write("truth.json", {"true_edges": named(truth_of(1))})
+    words = "prune scores.jsonl --top 20 ! eval ground-truth --truth truth.json"
+    mi("pipe", words, "-o", "piped.jsonl").ok()
+    mi("prune", "scores.jsonl", "--top", "20", "-o", "circuit.jsonl").ok()
+    mi("eval", "ground-truth", "circuit.jsonl", "--truth", "truth.json", "-o", "alone.jsonl").ok()
+    assert Path("piped.jsonl").read_bytes() == Path("alone.jsonl").read_bytes()
