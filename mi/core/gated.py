@@ -124,32 +124,35 @@ class Gates:
         if constants is not None:
             replaced = constants.map(lambda t: t.to(model.dtype))
             streams = replaced_streams(model, replaced, batch.clean.shape)
-        matrix = gates.new_zeros(*gates.shape[:-1], len(model.graph.receivers) * model.graph.n_sources)
-        matrix = matrix.index_copy(-1, self._cells, gates).unflatten(-1, (-1, model.graph.n_sources)).to(model.dtype)
-        table = _Table(*self._buffers((model.graph.n_sources, *rows, model.adapter.d_model)))
-        run = _Run(model, prepared.embed, replaced, streams, matrix, table, rows)
+        run = Run(model, replaced, streams, self.matrix(gates), self.table(rows), rows)
+        run.begin(prepared.embed)
         ids, read = (t if copies == 1 else t.repeat(copies, *[1] * (t.ndim - 1)) for t in (batch.clean, batch.read))
         return self._executor.run(ids, run.edits(), read)
+
+    def matrix(self, gates: Float[Tensor, "*row edge"]) -> Float[Tensor, "*row receiver source"]:
+        graph = self._model.graph
+        empty = gates.new_zeros(*gates.shape[:-1], len(graph.receivers) * graph.n_sources)
+        full = empty.index_copy(-1, self._cells, gates).unflatten(-1, (-1, graph.n_sources))
+        return full.to(self._model.dtype)
 
     def metric(self, metric: Metric, prepared: Prepared, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
         copies = len(logits) // len(prepared.batch)
         clean = prepared.clean_logits.repeat(copies, 1)
         return metric.compute(logits.to(self._model.compute_dtype), repeated(prepared.batch, copies), clean)
 
-    def _buffers(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    def table(self, rows: tuple[int, int]) -> Table:
         """Differences and their gradients. Large tensors that come and go cost page faults: they stay."""
+        shape = (self._model.graph.n_sources, *rows, self._model.adapter.d_model)
         wanted = 2 if torch.is_grad_enabled() else 1
         if not self._tables or self._tables[0].shape != shape or len(self._tables) < wanted:
             self._tables = []  # the old ones go before the new ones come
             model = self._model
             self._tables = [torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(wanted)]
-        if wanted == 1:
-            return self._tables[0], None
-        return self._tables[0], self._tables[1].zero_()
+        return Table(self._tables[0], None if wanted == 1 else self._tables[1].zero_())
 
 
 @dataclass
-class _Table:
+class Table:
     """Differences [source, row, pos, d_model] in the order in which they were written, and their gradients."""
 
     wide: Tensor
@@ -161,7 +164,7 @@ class _Write(torch.autograd.Function):
     ``token`` links a write to the next one and to every read between them."""
 
     @staticmethod
-    def forward(ctx: Any, table: _Table, start: int, value: Tensor, token: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Table, start: int, value: Tensor, token: Tensor) -> Tensor:
         ctx.table, ctx.start, ctx.count = table, start, len(value)
         table.wide[start : start + len(value)].copy_(value)
         return token.clone()
@@ -175,7 +178,7 @@ class _WriteHeads(torch.autograd.Function):
     """`_Write` of what heads write, z_h W_O,h, of z alone."""
 
     @staticmethod
-    def forward(ctx: Any, table: _Table, start: int, z: Tensor, layer: Layer, token: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Table, start: int, z: Tensor, layer: Layer, token: Tensor) -> Tensor:
         ctx.table, ctx.start, ctx.layer, ctx.shape = table, start, layer, z.shape
         write_heads(layer, z, table.wide[start : start + layer.n_heads])
         return token.clone()
@@ -192,7 +195,7 @@ class _Mix(torch.autograd.Function):
     """What receivers read: base + gates x differences, [receiver, row, pos, d_model]."""
 
     @staticmethod
-    def forward(ctx: Any, table: _Table, count: int, gates: Tensor, base: Tensor, token: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Table, count: int, gates: Tensor, base: Tensor, token: Tensor) -> Tensor:
         ctx.table, ctx.count, ctx.base_shape = table, count, base.shape
         ctx.save_for_backward(gates)
         wide = table.wide[:count].flatten(2)  # [source, row, pos*d_model]
@@ -221,34 +224,45 @@ class _Mix(torch.autograd.Function):
         return None, None, of_gates, of_base, gradient.new_zeros(())
 
 
-class _Run:
+class Run:
     """One forward under gates, as edits."""
 
     def __init__(
         self,
         model: Model,
-        embed: Tensor,
         replaced: Outputs,
         streams: Streams,
         matrix: Float[Tensor, "*row receiver source"],
-        table: _Table,
+        table: Table,
         rows: tuple[int, int],
     ) -> None:
         self._model, self._replaced, self._streams = model, replaced, streams
         self._matrix, self._table, self._shape = matrix, table, rows
         self._written: list[int] = []  # sources, in the order of the table's rows
         self._token = matrix.new_zeros((), requires_grad=torch.is_grad_enabled())
-        self._write([model.layout.input], (self._own(embed) - self._own(replaced.embed)).unsqueeze(0))
+
+    def begin(self, embed: Float[Tensor, "batch pos d_model"]) -> None:
+        self._write([self._model.layout.input], (self._own(embed) - self._own(self._replaced.embed)).unsqueeze(0))
+
+    def resume(self, differences: Float[Tensor, "source batch pos d_model"]) -> None:
+        """Begin with the first sources, whose differences are known and the same in every copy of the batch."""
+        count = len(differences)
+        table = self._table.wide[:count].unflatten(1, (-1, differences.shape[1]))
+        table.copy_(differences.unsqueeze(1))
+        self._written = list(range(count))
 
     def edits(self) -> list[Edit]:
         model, roles = self._model, self._model.adapter.roles
         edits: list[Edit] = []
         for layer, rows in zip(model.adapter.layers, model.layout.layers, strict=True):
-            edits += self._layer_edits(layer, rows)
-        logits = model.layout.logits_receiver
-        return [*edits, Edit(Port(roles.final_norm, "in"), lambda _: self._inputs(self._streams.final, [logits])[0])]
+            edits += self.layer_edits(layer, rows)
+        return [*edits, Edit(Port(roles.final_norm, "in"), lambda _: self.final())]
 
-    def _layer_edits(self, layer: Layer, rows: LayerRows) -> list[Edit]:
+    def final(self) -> Float[Tensor, "row pos d_model"]:
+        """What the final norm reads."""
+        return self._inputs(self._streams.final, [self._model.layout.logits_receiver])[0]
+
+    def layer_edits(self, layer: Layer, rows: LayerRows) -> list[Edit]:
         roles = self._model.adapter.roles
         base = f"{roles.blocks}.{layer.index}"
         ports = projection_ports(self._model.adapter, layer)

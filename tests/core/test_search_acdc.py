@@ -159,3 +159,19 @@ def test_compiled_programs_are_recovered_exactly(program: str, case: str, ablati
     found = acdc.acdc(ready.graph, losses, tau=1e-3)
     names = {name for name, kept in zip(ready.graph.edge_names(), found.kept, strict=True) if kept}
     assert names == set(truth["true_edges"])
+
+
+@pytest.mark.parametrize("ablation", ["counterfactual", "mean"])
+@pytest.mark.parametrize("name", ["gpt2", "mistral-windowed", "qwen2"])
+def test_going_on_from_a_block_is_running_the_whole_model(name: str, ablation: str, seed: int) -> None:
+    """Circuits without some edges of the last blocks, and any circuits at all, through both executors."""
+    case = random_case(name, seed, n=4, lengths=(5, 6))
+    graph = case.model.graph
+    masks = case.rng.random((5, graph.n_edges)) < 0.5
+    for late in (0, graph.n_sources // 2, graph.sink):
+        tried = masks | (graph.target < late)
+        runs = [
+            acdc.losses_of(problem(case.model, case.encoded, ablation=ablation, executor=executor))(tried)
+            for executor in ("fast", "generic")
+        ]
+        np.testing.assert_allclose(runs[0], runs[1], rtol=0, atol=SAME)

@@ -22,10 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from mi.circuit.graph import Graph
+from mi.core.model import Model
 from mi.core.search.checkpoint import NOWHERE, Checkpoint, State
-from mi.core.search.problem import WIDE_BYTES, Problem
+from mi.core.search.onward import Onward
+from mi.core.search.problem import KEPT_BYTES, WIDE_BYTES, Problem
 
 ORDERS = ("reverse", "normal", "random")
 SIDE_BY_SIDE = 64  # tries at once, at most
@@ -153,24 +156,50 @@ class _Search:
 
 
 def losses_of(problem: Problem) -> Losses:
-    """The mean loss over all examples of any circuits, several at a time where they fit the budget."""
-    model = problem.model
+    """The mean loss over all examples of any circuits, several at a time where they fit the budget.
+
+    Blocks before the first removed edge do in every circuit what they do in the whole model: they are not run again.
+    """
+    model, kept = problem.model, dict[int, Onward]()
+    blocks = _blocks(model)
+    resumes = problem.executor.name == "fast"
+
+    def onward(number: int) -> Onward:
+        made = kept.get(number) or Onward(problem, problem.prepared(number))
+        if sum(one.nbytes for one in kept.values()) + made.nbytes <= KEPT_BYTES:
+            kept[number] = made
+        return made
+
+    def run(number: int, masks: Tensor, block: int) -> Tensor:
+        if resumes:
+            return onward(number).logits(masks, block)
+        rows = len(problem.plan[number])
+        with torch.no_grad():
+            return problem.gates.logits(problem.prepared(number), masks.repeat_interleave(rows, 0))
 
     def losses(masks: np.ndarray) -> np.ndarray:
         totals = np.zeros(len(masks))
+        block = int(blocks[~masks.all(0)].min(initial=len(model.adapter.layers)))
         for number, rows in enumerate(problem.plan):
             prepared = problem.prepared(number)
             length = prepared.batch.clean.shape[1]
             most = max(1, WIDE_BYTES // (problem.row_bytes(length) * len(rows)))
             for start in range(0, len(masks), most):
                 part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
-                with torch.no_grad():
-                    logits = problem.gates.logits(prepared, part.repeat_interleave(len(rows), 0))
-                    loss = problem.loss(prepared, logits, "circuit")
+                loss = problem.loss(prepared, run(number, part, block), "circuit")
                 totals[start : start + len(part)] += loss.double().sum(1).cpu().numpy()
         return totals / len(problem.examples)
 
     return losses
+
+
+def _blocks(model: Model) -> np.ndarray:
+    """The block that each edge is read in, int64 [E]; the number of blocks for edges into the logits."""
+    places = model.layout
+    of_receiver = np.full(places.n_receivers, len(places.layers))
+    for number, rows in enumerate(places.layers):
+        of_receiver[[*rows.receivers, rows.mlp_receiver]] = number
+    return np.asarray(of_receiver[model.graph.edges[1]])
 
 
 def ranking(taus: Sequence[float], kept: Bool[np.ndarray, "tau edge"]) -> Float[np.ndarray, " edge"]:
