@@ -53,7 +53,8 @@ def run(job: Job, batch: Batch) -> Scored:
     at_z: dict[int | None, list[Tensor]] = {}
     for slopes in clean.backwards():
         at_z[slopes.dropped] = slopes.z
-        tally.add_linear(slopes, contract(model, difference, slopes.receivers, read))
+        linear = contract(model, difference, slopes.receivers, read, before=slopes.dropped, values_only=True)
+        tally.add_linear(slopes, linear)
     with torch.no_grad():
         first = _first_difference(batch) if job.instead.from_corrupted else 0
         fix = QKFix(model, batch, clean.stream, difference, first)

@@ -31,16 +31,19 @@ def contract(
     read: Int[Tensor, " batch"],
     sources: range | None = None,
     into: Float[Tensor, "batch source receiver"] | None = None,
+    before: int | None = None,
+    values_only: bool = False,
 ) -> Float[Tensor, "batch source receiver"]:
     """Edge scores of each example, in the table's cells (cells that are no edge hold nothing of meaning).
 
     ``sources``: only the edges out of these, which are all heads of a layer or one other node; their receivers must
-    all come after them. ``into``: cells to add to.
+    all come after them. ``into``: cells to add to. ``before``: only the edges into receivers of layers before this one.
+    ``values_only``: of the edges into heads only those into values.
     """
     places, adapter = model.layout, model.adapter
     batch, length = difference.embed.shape[:2]
     device = gradients.logits.device
-    chosen = range(places.n_sources) if sources is None else sources
+    chosen = sources if sources is not None else range(places.n_sources if before is None else _read(places, before))
     scores = into
     if scores is None:
         scores = torch.zeros(batch, places.n_sources, places.n_receivers, dtype=torch.float64, device=device)
@@ -53,13 +56,21 @@ def contract(
         else:
             write_group(adapter, places, part, sources, wide)
         out = scores[examples, chosen.start : chosen.stop]
-        _narrow_columns(model, wide, gradients, examples, positions, out)
-        _logits(model, wide, gradients.logits[examples], read[examples], positions, out)
+        first = 2 * adapter.n_heads if values_only else 0  # of a layer's receivers
+        _narrow_columns(model, wide, gradients, examples, positions, out, first)
+        if before is None:
+            _logits(model, wide, gradients.logits[examples], read[examples], positions, out)
         for index, heads in gradients.heads.items():
             layer = adapter.layers[index]
-            before = min(places.layers[index].heads[0], chosen.stop) - chosen.start  # heads read what is before them
-            _heads(model, layer, wide[:before], _folded(model, layer), heads, examples, positions, out[:, :before])
+            earlier = min(places.layers[index].heads[0], chosen.stop) - chosen.start  # heads read what is before them
+            weight = _folded(model, layer, first)
+            _heads(model, layer, wide[:earlier], weight, heads, examples, positions, out[:, :earlier], first)
     return scores
+
+
+def _read(places: Layout, before: int) -> int:
+    """How many sources the layers before this one read."""
+    return places.layers[before - 1].mlp
 
 
 def write_group(
@@ -101,11 +112,11 @@ def _chunks(model: Model, n_sources: int, batch: int, length: int) -> Iterator[t
             yield slice(row, row + 1), slice(start, min(start + size, length))
 
 
-def _folded(model: Model, layer: Layer) -> Float[Tensor, "receiver d_head d_model"]:
-    """C(gamma W) of every receiver of the layer."""
+def _folded(model: Model, layer: Layer, first: int) -> Float[Tensor, "receiver d_head d_model"]:
+    """C(gamma W) of the receivers of the layer from the first one on, which is a head's q, k or v."""
     groups = layer.n_heads // layer.n_kv_heads
     parts = []
-    for which in range(3):
+    for which in range(first // layer.n_heads, 3):
         own = norms.folded(layer.attention_norm, model.adapter.roles.centred, layer.weight(which), model.compute_dtype)
         parts.append(own.repeat_interleave(groups, dim=0) if which and groups > 1 else own)
     return torch.cat(parts)
@@ -120,17 +131,17 @@ def _heads(
     examples: slice,
     positions: slice,
     out: Float[Tensor, "batch source all_receivers"],
+    first: int,
 ) -> None:
     """The part of a layer's q, k and v edges without the norm's correction: <D, C(gamma W)^T (g / sigma)>."""
     rows = model.layout.layers[layer.index]
     sources = len(wide)
-    narrow = gradients.narrow[:, examples, positions]
+    narrow = gradients.narrow[first:, examples, positions]
     receivers, n, t, d_head = narrow.shape
     gradient = torch.bmm(narrow.reshape(receivers, n * t, d_head), weight)  # [receiver, batch*pos, d_model]
     left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
     right = gradient.view(receivers, n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
-    first, last = rows.receivers[0], rows.receivers[-1] + 1
-    out[:, :, first:last] += torch.bmm(left, right).to(torch.float64)
+    out[:, :, rows.receivers[first] : rows.receivers[-1] + 1] += torch.bmm(left, right).to(torch.float64)
 
 
 def _narrow_columns(
@@ -140,6 +151,7 @@ def _narrow_columns(
     examples: slice,
     positions: slice,
     out: Float[Tensor, "batch source receiver"],
+    first: int,
 ) -> None:
     """The MLPs' edges, and the norms' corrections of the heads' edges: inner products with a few vectors a token."""
     vectors = [xhat for heads in gradients.heads.values() for xhat in heads.xhat] + list(gradients.mlp.values())
@@ -157,9 +169,9 @@ def _narrow_columns(
         along = products[..., column : column + steps]  # [batch, pos, source, step]
         column += steps
         left = along.permute(0, 2, 1, 3).reshape(n, n_sources, t * steps)
-        right = torch.stack([c[examples, positions] for c in heads.correction], dim=2).reshape(n, t * steps, -1)
-        first, last = rows.receivers[0], rows.receivers[-1] + 1
-        out[..., first:last] -= torch.bmm(left, right).to(torch.float64)
+        corrections = [c[examples, positions, first:] for c in heads.correction]
+        right = torch.stack(corrections, dim=2).reshape(n, t * steps, -1)
+        out[..., rows.receivers[first] : rows.receivers[-1] + 1] -= torch.bmm(left, right).to(torch.float64)
     for index in gradients.mlp:
         out[..., model.layout.layers[index].mlp_receiver] += products[..., column].sum(1, dtype=torch.float64)
         column += 1

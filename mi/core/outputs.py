@@ -62,12 +62,17 @@ class Recorder:
 def write_sources(
     adapter: Adapter, places: Layout, outputs: Outputs, into: Float[Tensor, "source batch pos d_model"]
 ) -> None:
-    """The wide form of ``outputs``, a source a row in the graph's order."""
+    """The wide form of ``outputs``, a source a row in the graph's order; of the first ones only, if there are fewer
+    rows: whole layers, with or without the MLP of the last.
+    """
     into[places.input].copy_(outputs.embed)
     for layer, rows, z, mlp in zip(adapter.layers, places.layers, outputs.z, outputs.mlp, strict=True):
+        if rows.heads[0] >= len(into):
+            return
         by_head = z.unflatten(-1, (layer.n_heads, layer.d_head))
         write_heads(layer, by_head, into[rows.heads[0] : rows.heads[-1] + 1])
-        into[rows.mlp].copy_(mlp)
+        if rows.mlp < len(into):
+            into[rows.mlp].copy_(mlp)
 
 
 def write_heads(
