@@ -499,6 +499,10 @@ _mi() {
             _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
+        'score --selector')
+            _mi_words 'top greedy'
+            return
+            ;;
         'score --task')
             _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
             return
@@ -626,7 +630,7 @@ _mi() {
             'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
-            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
+            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
