@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mi.io import chain, channel, memo, source
+from mi.errors import MiError
+from mi.io import chain, channel, memo, source, store
 from mi.run import invocation
 from mi.show.notes import note
 from mi.show.output import emit, wants_table
@@ -108,8 +109,25 @@ def produce(
     made = {**result.head, "model": model_head, "chain": head.get("chain", [])}
     made = chain.record(made, invocation(), [*inputs, *chosen.inputs()], kind)
     _warn(warnings(made, result.records))
-    memo.remember(key, made, result.records, result.tensors)
+    say_unkept(memo.remember(key, made, result.records, result.tensors))
     emit(made, result.records, result.tensors, output=output, json=json, own=result.tables)
+
+
+def keep_examples(records: Iterable[Mapping[str, Any]]) -> MiError | None:
+    """Keep examples in the store, where later commands find them. A store that cannot be written is no reason to fail:
+    `--data` names the examples just as well.
+    """
+    try:
+        store.put_examples(records)
+    except MiError as error:
+        return error
+    return None
+
+
+def say_unkept(error: MiError | None) -> None:
+    """What to say of a store that cannot be written, if it is one: once in a command."""
+    if error is not None:
+        note(f"nothing is kept for another time: {error.fact}; $MI_STORE names the folder")
 
 
 def _warn(texts: Iterable[str]) -> None:

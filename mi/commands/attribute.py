@@ -123,7 +123,7 @@ def attribute(
     """
     from mi import work
     from mi.circuit.ranked import highest
-    from mi.io import store, stream
+    from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import find, subject
     from mi.tasks.constants import constants
@@ -177,7 +177,7 @@ def attribute(
         lengths = [len(example.clean) for example in encoded]
         note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
         return
-    store.put_examples(examples.records)
+    work.keep_examples(examples.records)
 
     def compute(ready: Model) -> Result:
         from mi.core.attribute import attribute as score

@@ -39,7 +39,7 @@ def data_filter(
     """
     from mi import work
     from mi.errors import MiError
-    from mi.io import chain, store, stream
+    from mi.io import chain, stream
     from mi.io.examples import examples_digest, split_counts
     from mi.run import invocation
     from mi.show.notes import note
@@ -62,7 +62,7 @@ def data_filter(
         hint = "`mi cache` shows what it says instead"
         raise MiError(f"{name} gets none of the {len(plain)} examples right", hint, place=came.origin)
     note(f"{name} is right on {how_many(plain, kept)}; the rest is left out")
-    store.put_examples(kept)  # no generator and no file holds this selection
+    work.say_unkept(work.keep_examples(kept))  # no generator and no file holds this selection
     made = {
         "kind": "examples",
         "task": came.head["task"],

@@ -108,6 +108,7 @@ def _check(stage: Stage, *, first: bool, last: bool, quiet: bool) -> None:
         raise UsageError("--help is no stage", f"mi {stage.command} --help")
     if last and stage.tee:
         raise UsageError("the last stage takes -o, not --tee", "mi pipe '... ! score' -o report.jsonl")
+    stream.check_output(stage.tee)
     if not last and call.arguments.get("output"):
         raise UsageError(f"-o of {stage.command} would leave the next stage nothing to read", "use --tee FILE")
     reads = call.arguments.get("files") or [call.arguments.get("file")]

@@ -166,7 +166,7 @@ def search(
     from mi import work
     from mi.core.search.methods import passes, settle
     from mi.errors import UsageError
-    from mi.io import canonical, store, stream
+    from mi.io import canonical, stream
     from mi.show.notes import note
     from mi.tasks import subject
     from mi.tasks.constants import constants
@@ -212,7 +212,7 @@ def search(
         forwards, backwards = passes(settings, len(encoded), *_size(located), batch_size)
         note(cost(lengths, located, dtype, batch_size or _batch(method), forwards, backwards).text())
         return
-    store.put_examples(examples.records)
+    work.keep_examples(examples.records)
 
     def compute(ready: Model) -> Result:
         from mi.core.means import given

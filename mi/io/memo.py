@@ -80,18 +80,25 @@ def remember(
     head: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
     tensors: writing.Tensors | None = None,
-) -> None:
-    """Keep a result. A store that cannot be written is no reason to fail: the result is there, only not kept."""
-    with suppress(OSError, MiError):
+) -> MiError | None:
+    """Keep a result. A store that cannot be written is no reason to fail, the result is there, only not kept: the error
+    comes back, for the user to hear of it.
+    """
+    path = _path(key)
+    try:
         made = writing.as_blobs(tensors)
         for blob in made.values():
             store.put(blob)
         data = writing.seal(head, records, [blob.record(None) for blob in made.values()])
-        path = _path(key)
         store.root()
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.file(path) as f:
             f.write(data)
+    except MiError as error:
+        return error
+    except OSError as error:
+        return atomic.failure(path, error)
+    return None
 
 
 def _path(key: str) -> Path:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mi.errors import MiError
+from mi.errors import MiError, RunError
 from mi.io import atomic, canonical
 from mi.io.examples import examples_digest
 from mi.io.tensors import Packed
@@ -41,6 +41,8 @@ def root() -> Path:
                 f.write(b"# Made by mi: everything here can be made again.\n*\n")
     except OSError as error:
         failed = atomic.failure(folder, error)
+        if folder.exists() and not folder.is_dir():
+            failed = RunError(f"the store {folder} is no folder")
         failed.hint = "set MI_STORE to a folder that you may write, or give -o FILE"
         raise failed from error
     return folder

@@ -102,7 +102,9 @@ def test_a_hit_makes_its_entry_young() -> None:
 def test_a_store_that_cannot_be_written_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_bytes(b"")
     monkeypatch.setenv("MI_STORE", "file/store")
-    memo.remember(KEY, HEAD, RECORDS, TENSORS)
+    failed = memo.remember(KEY, HEAD, RECORDS, TENSORS)
+    assert failed is not None
+    assert "file/store" in str(failed)
     assert memo.lookup(KEY) is None
 
 

@@ -101,6 +101,9 @@ def test_a_store_that_cannot_be_made_says_how_to_choose_another(monkeypatch: pyt
             put()
         assert caught.value.code == FAILED
         assert "MI_STORE" in caught.value.hint
+    monkeypatch.setenv("MI_STORE", "file")
+    with pytest.raises(RunError, match="the store file is no folder"):
+        store.put_blob(b"x")
 
 
 @pytest.mark.parametrize("sha", ["", "abc", "../" * 21 + "x", plain.SHA.upper(), plain.SHA + "0", "g" * 64])

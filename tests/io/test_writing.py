@@ -327,7 +327,7 @@ def test_what_was_printed_before_stays_before(capfdbinary: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("output", "fact"),
-    [("folder", "it is a folder"), ("missing/out.jsonl", "no folder missing"), ("file/out.jsonl", "no folder file")],
+    [("folder", "it is a folder"), ("missing/out.jsonl", "no folder missing"), ("file/out.jsonl", "file is no folder")],
 )
 def test_an_output_that_cannot_be_is_found_out_before_the_work(output: str, fact: str) -> None:
     os.mkdir("folder")

@@ -57,6 +57,11 @@ FILES = [
     ("mi attribute cache.jsonl -o nowhere/scores.jsonl", 4, ("nowhere", "folder")),
     ("mi attribute cache.jsonl -o model", 4, ("model", "folder")),
     ("mi pipe 'cache --task ioi ! attribute' -o nowhere/scores.jsonl", 4, ("nowhere",)),
+    ("mi pipe 'cache --task ioi --tee nowhere/cache.jsonl ! attribute'", 4, ("write nowhere",)),
+    ("mi prune scores.jsonl -o ids.jsonl/circuit.jsonl", 4, ("ids.jsonl is no folder",)),
+    ("mi pack scores.jsonl -o ids.jsonl/copy.jsonl", 4, ("ids.jsonl is no folder",)),
+    ("mi view scores.jsonl -o model", 4, ("model", "it is a folder")),
+    ("mi stamp scores.jsonl -o nowhere/copy.jsonl", 4, ("nowhere", "folder")),
 ]
 
 
