@@ -229,7 +229,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes
 complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
-complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'Choose the circuits of a curve so; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
+complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'How a curve\'s circuits are chosen; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
 complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'

@@ -61,6 +61,14 @@ def level_of(stream: Stream) -> str:
     return str(level)
 
 
+def selector_of(stream: Stream) -> str:
+    """How these scores ask to be chosen from where nobody says otherwise: top, or greedy (information flow routes)."""
+    selector = (stream.head.get("attribution") or {}).get("selector", "top")
+    if selector not in ("top", "greedy"):
+        raise MiError(f"the selector {selector!r} is not one that this mi knows", place=f"{stream.origin}:1")
+    return str(selector)
+
+
 def circuit(stream: Stream, graph: Graph) -> Circuit:
     """The circuit of a stream, at whatever level.
 

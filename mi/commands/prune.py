@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi.errors import UsageError
@@ -12,7 +13,7 @@ from mi.options import Input, Json, Option, Output, Quiet, Seed
 if TYPE_CHECKING:
     import numpy as np
 
-    from mi.circuit.choose import Chosen
+    from mi.circuit.choose import Chosen, Rule
     from mi.circuit.reading import Scored
 
 DEFAULT_PERCENT = 10.0
@@ -31,7 +32,7 @@ def prune(
             min=0,
             max=100,
             show_default=False,
-            help="Keep the best P percent of what is scored (10 if no rule is given).",
+            help="Keep the best P percent of what is scored (10 if nothing is given).",
         ),
     ] = None,
     threshold: Annotated[
@@ -136,11 +137,13 @@ def prune(
     is chosen is what was scored: edges; nodes, which come with all their outgoing edges; or neurons, the dimensions of
     what a node writes. A node that nobody scored is always kept and not counted.
 
-    Without flags: the best 10 %, by magnitude. Then all that lies on no path from the input to the logits is dropped,
-    so a size is an upper bound; --exact-size chooses the largest circuit within it instead, --ilp the one with the
-    largest sum of scores. The head holds the requested and the realised size, and at the level of nodes and neurons
-    the number of edges. Records are written best first, ties in the order of the graph. An empty circuit is written
-    too, with a warning: it is a circuit, and `mi score` finds it 0 faithful.
+    Without flags: the best 10 %, by magnitude. Where the head of the scores asks for it (information flow routes do), a
+    percentage is grown from the logits as by --greedy; --top N takes the best wherever they are. Then all that lies on
+    no path from the input to the logits is dropped, so a size is an upper bound; --exact-size chooses the largest
+    circuit within it instead, --ilp the one with the largest sum of scores. The head holds the requested and the
+    realised size, and at the level of nodes and neurons the number of edges. Records are written best first, ties in
+    the order of the graph. An empty circuit is written too, with a warning: it is a circuit, and `mi score` finds it 0
+    faithful.
 
     A GLOB with an arrow names edges ('a9.*->logits', 'm0->a9.h9' or 'm0->a9.h9<q>'), one without names nodes and means
     every edge into or out of them. Among nodes it means nodes; among neurons 'm3' means all of m3's, 'm3/17' one.
@@ -210,6 +213,7 @@ def prune(
     if stable is not None:
         drawn = choose.Stable(stable, stable_by or "sign", resamples or RESAMPLES, seed)
     read = stream.read(file, ("scores", "circuit"))
+    rule = _as_asked(rule, reading.selector_of(read))
     scored = reading.scored(read, reading.graph_of(read))
     chosen = choose.choose(scored, rule, keep or [], drop or [], drawn)
     _tell(chosen)
@@ -217,6 +221,16 @@ def prune(
     head = chain.record(head, invocation())
     tensors = {name: read.blobs[name] for name in reading.graph_blobs(read)}
     emit(head, _records(scored, chosen.mask, signed), tensors, output=output, json=json)
+
+
+def _as_asked(rule: Rule, selector: str) -> Rule:
+    """The rule that the scores ask for, where the user gave a percentage and named no rule."""
+    from mi.show.notes import note
+
+    if rule.name != "top" or rule.percent is None or rule.ratio is not None or selector == rule.name:
+        return rule
+    note("grown from the logits, as these scores ask for; --top N takes the best wherever they are")
+    return replace(rule, name=selector)
 
 
 def _one_of(sizes: Mapping[str, float | None]) -> str:

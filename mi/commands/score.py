@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
+from mi.errors import UsageError
 
 if TYPE_CHECKING:
     from mi.core.model import Model
@@ -18,6 +19,14 @@ def score(
     means: options.Means = None,
     seed: options.Seed = 0,
     metric: options.Metric = None,
+    selector: Annotated[
+        Literal["top", "greedy"] | None,
+        options.Option(
+            "--selector",
+            show_default=False,
+            help="How a curve's circuits are chosen; the default is what the scores ask for, mostly top.",
+        ),
+    ] = None,
     task: options.Task = None,
     data: options.Data = None,
     split: options.Split = None,
@@ -40,9 +49,14 @@ def score(
 ) -> None:
     """Run a circuit and say how faithful it is; given scores, how faithfulness grows with size.
 
-    A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Faithfulness is (circuit -
-    empty) / (model - empty) of the mean metric on the validation split, with a 95 % interval. Scores give the curve
-    over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking).
+    A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Where only some neurons of a
+    node are kept, its edges carry the replacement in the other dimensions. Faithfulness is (circuit - empty) / (model -
+    empty) of the mean metric on the validation split, with a 95 % interval. Sizes are true numbers of edges, at the
+    other levels beside those of nodes or neurons.
+
+    Scores give the curve over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking). The
+    sizes are shares of the edges, or of the nodes or neurons that were scored. --selector greedy grows each circuit
+    from the logits, which scores of information flow routes ask for in their head.
 
     Examples:
 
@@ -51,8 +65,11 @@ def score(
         mi score circuit.jsonl -m new-checkpoint/ -o new.jsonl
 
         mi score scores.jsonl --ablation mean
+
+        mi attribute cache.jsonl --level neuron | mi score --selector greedy
     """
     from mi import work
+    from mi.circuit.reading import selector_of
     from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
@@ -62,6 +79,9 @@ def score(
 
     piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
     head = piped.head
+    if selector and piped.kind == "circuit":
+        raise UsageError("--selector is of a curve over scores, and this is a circuit", "leave it away")
+    rule = selector or selector_of(piped)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
@@ -86,7 +106,7 @@ def score(
         return
 
     def compute(ready: Model) -> Result:
-        from mi.circuit.reading import circuit_of, scored_edges
+        from mi.circuit.reading import circuit, scored
         from mi.circuit.report import of_scores, report, single
         from mi.core.circuits import run_circuits
         from mi.core.means import given
@@ -94,14 +114,16 @@ def score(
 
         graph = ready.graph
         if piped.kind == "circuit":
-            circuits = single(circuit_of(piped, graph))
+            circuits = single(circuit(piped, graph))
         else:
-            circuits = of_scores(graph, scored_edges(piped, graph).scores)
+            found = scored(piped, graph)
+            circuits = of_scores(found.units, found.scores, rule)
         with progress(len(encoded), "score") as bar:
             got = run_circuits(
                 ready,
                 encoded,
                 circuits.masks,
+                neurons=circuits.neurons,
                 ablation=ablation,
                 given=given(replaced, ready),
                 metric=measure,
@@ -121,6 +143,8 @@ def score(
             "overlap": overlap,
             **replaced.said(),
         }
+        if piped.kind == "scores":
+            said["selector"] = rule
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
         parts = {key: examples.head[key] for key in ("task", "examples")}
         return work.Result(

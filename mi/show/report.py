@@ -50,26 +50,37 @@ def _about(record: Record, head: Mapping[str, Any]) -> str:
         known = f"{record['true']:,} of {count(record['edges'], 'edge')} true"
         return ", ".join(filter(None, (known, count(size, "edge") + " kept" if size is not None else "", n)))
     whole = f"{size:,} of {edges:,} edges ({percent(size / edges)})" if edges and size is not None else ""
-    return ", ".join(filter(None, (whole or (count(size, "edge") if size is not None else ""), n)))
+    finer = [count(record[f"{what}s"], what) for what in ("node", "neuron") if f"{what}s" in record]
+    weighted = f"{_weighted(record)} weighted" if "weighted_edges" in record else ""
+    parts = (*finer, whole or (count(size, "edge") if size is not None else ""), weighted, n)
+    return ", ".join(filter(None, parts))
+
+
+def _weighted(record: Record) -> str:
+    """Of thousands of edges a tenth is still of interest: a neuron is the thousandth part of one."""
+    return f"{record['weighted_edges']:,.1f}"
 
 
 def _curve(records: Sequence[Record]) -> Table:
+    what = next((level for level in ("nodes", "neurons") if level in records[0]), "edges")  # what a share is of
+    sizes = {"size": "edges"} | {name: name for name in ("nodes", "neurons") if name == what}
+    if "weighted_edges" in records[0]:
+        sizes["weighted_edges"] = "weighted"
     rows = [
         (
             str(record.get("mode") or ""),
             percent(record.get("nominal")),
-            number(record.get("size")),
+            *(_weighted(record) if name == "weighted_edges" else number(record.get(name)) for name in sizes),
             "undetermined" if "undetermined" in record else number(record.get("value")),
             interval(record.get("low"), record.get("high")),
             bar(max(0.0, record.get("value") or 0.0), 1.0),
         )
         for record in records
     ]
-    what = next((level for level in ("nodes", "neurons") if level in records[0]), "edges")  # what a share is of
     columns = (
         Column("ranking"),
         Column(f"of {what}", right=True),
-        Column("edges", right=True),
+        *(Column(name, right=True) for name in sizes.values()),
         Column("faithfulness", right=True),
         Column("95 % interval"),
         Column(""),
