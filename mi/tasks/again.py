@@ -6,14 +6,14 @@ error that says why they cannot be had; whether they are the same is for the cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mi import embedded
 from mi.errors import MiError
 from mi.tasks import task as tasks
 from mi.tasks.readers import read
-from mi.tasks.split import ALL, assign, split_of
+from mi.tasks.split import ALL, assign, first_of_each
 from mi.tasks.tokenizer import Tokenizer, load
 
 Record = dict[str, Any]
@@ -49,16 +49,9 @@ def read_file(
     return first_of_each_split(chosen, origin.get("limit"))
 
 
-def first_of_each_split(records: Iterable[Record], number: int | None) -> list[Record]:
-    """The first records of each split, in their order. Where none is named, the halves by digest count as splits."""
-    counts: dict[str, int] = {}
-    kept = []
-    for record in records:
-        name = split_of(record)
-        counts[name] = counts.get(name, 0) + 1
-        if number is None or counts[name] <= number:
-            kept.append(record)
-    return kept
+def first_of_each_split(records: Sequence[Record], number: int | None) -> list[Record]:
+    """The first records of each split, in their order."""
+    return [records[row] for row in first_of_each(records, number)]
 
 
 def _tokenizer(origin: Mapping[str, Any], tokenizer: Tokenizer | None) -> Tokenizer:

@@ -1,6 +1,6 @@
 """Which examples a command works on: those of one split.
 
-In: example records and a split's name. Out: the records of that split, unchanged, and a note for stderr. Records that
+In: example records, a split and how many. Out: the records of that split, unchanged, and a note for stderr. Records that
 name no split are halved by the digest of their clean prompt, so that a prompt is on the same side in every file.
 """
 
@@ -26,6 +26,20 @@ def half_of(clean: Any) -> str:
 def split_of(record: Mapping[str, Any]) -> str:
     """The record's own split, or else its half."""
     return str(record.get("split") or half_of(record["clean"]))
+
+
+def first_of_each(records: Iterable[Mapping[str, Any]], number: int | None) -> list[int]:
+    """Rows of the first records of each split, in their order; of all, if no number is given. Where no split is named,
+    the halves by digest count as splits.
+    """
+    counts: Counter[str] = Counter()
+    rows = []
+    for row, record in enumerate(records):
+        name = split_of(record)
+        counts[name] += 1
+        if number is None or counts[name] <= number:
+            rows.append(row)
+    return rows
 
 
 def assign(records: Iterable[dict[str, Any]], split: str) -> tuple[list[dict[str, Any]], str]:

@@ -18,7 +18,7 @@ from mi.io.stream import Stream
 from mi.tasks import task as tasks
 from mi.tasks.encode import Encoded, Place, encode
 from mi.tasks.readers import read as read_file
-from mi.tasks.split import assign, split_of
+from mi.tasks.split import assign, first_of_each
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as load_tokenizer
 
@@ -168,17 +168,12 @@ def limited(examples: Examples, limit: int | None) -> Examples:
     """The first ``limit`` records of each split, as a set of its own."""
     if limit is None:
         return examples
-    taken: dict[str, int] = {}
-    rows = []
-    for row, record in enumerate(examples.records):
-        split = split_of(record)
-        taken[split] = taken.get(split, 0) + 1
-        if taken[split] <= limit:
-            rows.append(row)
+    rows = first_of_each(examples.records, limit)
     records = [examples.records[row] for row in rows]
     named = dict(examples.head["examples"])
     named |= {"sha256": examples_digest(records), "n": split_counts(records)}
-    named["source"] = {**named.get("source", {}), "limit": limit}
+    source = named.get("source", {})
+    named["source"] = {**source, "limit": min(limit, source.get("limit", limit))}
     return replace(
         examples,
         records=records,

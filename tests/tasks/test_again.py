@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mi.errors import MiError
-from mi.io import canonical
+from mi.io import canonical, stream
 from mi.io.examples import examples_digest
-from mi.tasks import again
+from mi.tasks import again, subject
 from tests.cli.conftest import Session
 from tests.data_dir import shared
 from tests.tasks import tokenizers
@@ -114,3 +114,18 @@ def test_read_two_files(mi: Session) -> None:
         Path(name).write_bytes(shared("data", "peap_gpt2", name).read_bytes())
     examples = named(mi("data", "--from", names[0], "--from", names[1]).ok().out)
     assert examples_digest(again.read_file(examples["source"])) == examples["sha256"]
+
+
+@pytest.mark.parametrize("first", [2, 5])
+@pytest.mark.parametrize("then", [1, 3, 9])
+def test_the_smaller_of_two_limits_is_recorded(first: int, then: int, mi: Session) -> None:
+    """`mi data -n 5 | mi cache --limit 9` has five of each split, and a file gives those five again."""
+    lines(Path("x.jsonl"), [PAIR | {"clean": f"{i} b", "split": ("train", "validation")[i % 2]} for i in range(24)])
+    made = stream.parse(mi("data", "--from", "x.jsonl", "-n", first).ok().out.splitlines(True), "made", ("examples",))
+    fewer = subject.limited(subject.from_stream(made), then)
+    named = fewer.head["examples"]
+    assert named["n"] == dict.fromkeys(("train", "validation"), min(first, then))
+    assert examples_digest(fewer.records) == named["sha256"]
+    assert again.read_file(named["source"]) == fewer.records
+    assert callable(fewer.place)
+    assert fewer.place(len(fewer.records) - 1) == made.place(made.records.index(fewer.records[-1]))
