@@ -159,18 +159,21 @@ def from_files(
 def located(model: str | None, revision: str | None) -> Located:
     from mi.io.models import locate
 
-    return locate(model, revision)
+    return locate(model, revision, weights=False)
 
 
 def model_inputs(model: str | None, revision: str | None) -> list[dict[str, Any]]:
-    """The model of -m as an input of the chain's link. The digest is that of the whole folder, as `mi cache` records
-    it, so that one variable of a script stands for the model of both."""
-    from mi.io.digests import model_files, weights_digest
+    """The model of -m as an input of the chain's link. Of a folder the digest is that of the whole, as `mi cache`
+    records it, so that one variable of a script stands for the model of both; of a hub model that of what was fetched:
+    config and tokenizer, whose names are listed.
+    """
+    from mi.io.digests import folder_digest, model_files
 
     if not model:
         return []
     place = located(model, revision)
-    return [{"name": place.id, "sha256": weights_digest(place.folder), "files": model_files(place.folder)}]
+    files = model_files(place.folder, weights=place.revision is None)
+    return [{"name": place.id, "sha256": folder_digest(place.folder, files), "files": files}]
 
 
 def tokenizer_of(place: Located | None, needed: bool = False) -> Tokenizer | None:

@@ -55,14 +55,14 @@ def weights_digest(folder: str | Path) -> str:
     return folder_digest(folder, model_files(folder))
 
 
-def model_files(folder: str | Path) -> list[str]:
+def model_files(folder: str | Path, weights: bool = True) -> list[str]:
     """Names of a model folder's weights, config and tokenizer files, sorted. Pickled weights count only alone."""
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError as error:
         raise MiError(f"cannot be read: {error.strerror}", place=str(folder)) from error
     safe = any(fnmatchcase(name, WEIGHTS[0]) for name in names)
-    patterns = (*(WEIGHTS if safe else PICKLED), *REST)
+    patterns = (*(WEIGHTS if safe else PICKLED), *REST) if weights else REST
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

@@ -17,7 +17,7 @@ from mi.errors import MiError
 
 DEFAULT = "default"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_NEEDED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_TEXT = ["*.json", "*.model", "*.txt", "*.jinja"]  # config and tokenizer
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class Located:
         return config
 
 
-def locate(ref: str | None, revision: str | None = None, *, allow_pickle: bool = False) -> Located:
-    """Find a model; a hub model is fetched if it is not in the hub's own cache.
+def locate(
+    ref: str | None, revision: str | None = None, *, allow_pickle: bool = False, weights: bool = True
+) -> Located:
+    """Find a model; a hub model is fetched if it is not in the hub's own cache: without ``weights``, its text only.
 
     Raises:
         MiError: there is no such model, or the hub cannot be reached.
@@ -64,7 +66,8 @@ def locate(ref: str | None, revision: str | None = None, *, allow_pickle: bool =
         raise MiError(f"{ref} is a file", "name the model's folder", place="-m")
     if ref.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(ref):
         raise MiError(f"there is no folder {ref}", "-m takes a folder, a hub id or an embedded name", place="-m")
-    return _from_hub(ref, revision, allow_pickle)
+    tensors = ["*.safetensors", *(["*.bin"] if allow_pickle else [])] if weights else []
+    return _from_hub(ref, revision, [*_TEXT, *tensors])
 
 
 def of_head(head: Mapping[str, Any]) -> Located:
@@ -75,10 +78,9 @@ def of_head(head: Mapping[str, Any]) -> Located:
     return locate(model["id"], model.get("revision"))
 
 
-def _from_hub(ref: str, revision: str | None, allow_pickle: bool) -> Located:
+def _from_hub(ref: str, revision: str | None, patterns: list[str]) -> Located:
     from huggingface_hub import snapshot_download
 
-    patterns = [*_NEEDED, "*.bin"] if allow_pickle else _NEEDED
     try:
         folder = Path(snapshot_download(ref, revision=revision, allow_patterns=patterns))
     except Exception as error:

@@ -91,7 +91,7 @@ def _made_for(source: Mapping[str, Any], model: Chosen) -> Tokenizer | None:
     named = source.get("tokenizer") or {}
     if model.tokenizer is not None and named.get("sha256") in (None, model.tokenizer.digest):
         return model.tokenizer
-    located = locate(named.get("id"))
+    located = locate(named.get("id"), weights=False)
     return load_tokenizer(located.folder, located.id)
 
 

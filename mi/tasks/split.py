@@ -1,7 +1,7 @@
 """Which examples a command works on: those of one split.
 
-In: example records, a split and how many. Out: the records of that split, unchanged, and a note for stderr. Records that
-name no split are halved by the digest of their clean prompt, so that a prompt is on the same side in every file.
+In: example records, a split, how many. Out: its records, unchanged, and a note for stderr. Records that name no split
+are halved by the digest of their clean prompt, so that a prompt is on the same side in every file.
 """
 
 from __future__ import annotations

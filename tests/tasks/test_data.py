@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mi.io import canonical, store, stream
+from mi import embedded
+from mi.io import canonical, digests, store, stream
 from mi.io.examples import examples_digest
 from mi.tasks.task import TASKS, make
 from tests.cli.conftest import Session
@@ -261,3 +264,32 @@ def test_filter_of_examples_without_answers(mi: Session) -> None:
     done = mi("data", "filter", "all.jsonl", "-m", shared("data", "stories260K"))
     assert done.code == 3
     assert "all.jsonl:2: no answers, so nothing to get right" in done.err
+
+
+def test_of_a_hub_model_config_and_tokenizer_are_fetched_and_no_weights(
+    mi: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is a folder here; the link of the chain names what was read."""
+    snapshot = tmp_path / "snapshots" / "c0ffee"
+    asked = []
+
+    def download(ref: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((ref, revision))
+        shutil.copytree(
+            embedded.path("default"),
+            snapshot,
+            ignore=lambda _, names: [n for n in names if not any(fnmatch(n, pattern) for pattern in allow_patterns)],
+            dirs_exist_ok=True,
+        )
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    link = head(mi("data", "ioi", "-n", "3", "-m", "some/model", "--revision", "v1").ok().out)["chain"][0]
+    assert set(asked) == {("some/model", "v1")}
+    files = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert sorted(path.name for path in snapshot.iterdir()) == files
+    sha = digests.folder_digest(snapshot, files)
+    assert link["inputs"] == [{"name": "some/model", "sha256": sha, "files": files}]
+    assert link["argv"][-4:] == ["--model", "some/model", "--revision", "v1"]
+    mi("data", "filter", "-m", "some/model", stdin=mi("data", "ioi", "-n", "3").ok().out).ok()
+    assert (snapshot / "model.safetensors").is_file()
