@@ -8,7 +8,6 @@ import torch
 
 from mi.errors import RunError
 
-
 # The CPU allocator; a file that cannot be mapped; a thread whose stack finds no room.
 SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "can't start new thread")
 
