@@ -7,6 +7,7 @@ the canonical form that the chain of a stream records. Only this file and `mi/op
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -39,6 +40,8 @@ class Call:
     arguments: dict[str, Any]
 
 
+TYPED = "trust_remote_code"  # no file of a project that somebody else wrote may say so
+
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
@@ -69,6 +72,8 @@ def execute(command: str, argv: Sequence[str]) -> int:
     call_token = _current.set(call)
     try:
         _check_output(call.arguments.get("output"))
+        if call.arguments.get("trust_remote_code"):
+            _check_pin(call.arguments.get("model"), call.arguments.get("revision"))
         code = call.function(**call.arguments)
         return OK if code is None else int(code)
     finally:
@@ -83,6 +88,14 @@ def _check_output(output: str | None) -> None:
         from mi.io.writing import check_output
 
         check_output(output)
+
+
+def _check_pin(model: str | None, revision: str | None) -> None:
+    """Code from the hub is that of a commit which somebody has looked at. (A stream names the commit of its model.)"""
+    from mi import embedded
+
+    if model is not None and model not in embedded.NAMES and not os.path.isdir(model) and not revision:
+        raise UsageError("--trust-remote-code runs code from the hub", "pin it with --revision COMMIT")
 
 
 def parse(command: str, argv: Sequence[str]) -> Call | int:
@@ -211,6 +224,8 @@ def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     own = table.get(command)
     own = own if isinstance(own, dict) else {}
     values = {key.replace("-", "_"): value for key, value in {**table, **own}.items()}
+    if TYPED in names and TYPED in values:
+        raise UsageError(f"{TYPED.replace('_', '-')} is no setting", "it must be typed each time", place="[tool.mi]")
     for key in own:  # a key of [tool.mi] may be meant for another command, one of [tool.mi.COMMAND] may not
         if key.replace("-", "_") not in names:
             raise UsageError(f"mi {command} has no setting {key!r}", f"see 'mi {command} --help'", place="[tool.mi]")

@@ -288,3 +288,42 @@ def test_the_console_script_hides_the_arguments_from_libraries(monkeypatch: pyte
     with pytest.raises(SystemExit) as left:
         __main__.entry()
     assert (left.value.code, seen["args"], seen["argv"]) == (7, ["--version", "-v"], ["mi"])
+
+
+def loads(
+    model: options.Model = None, revision: options.Revision = None, trust_remote_code: options.TrustRemoteCode = False
+) -> None:
+    """Load a model."""
+    print(model, revision, trust_remote_code)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-m", "some/model"], 2),
+        (["-m", "some-model"], 2),
+        (["-m", "some/model", "--revision", "c0ffee"], 0),
+        (["-m", "folder"], 0),
+        (["-m", "default"], 0),
+        ([], 0),
+    ],
+)
+def test_code_from_the_hub_is_run_of_a_pinned_revision_only(
+    mi: Session, command: Install, words: list[str], code: int
+) -> None:
+    """Whatever the command: before anything is fetched. (Without -m the stream names model and commit.)"""
+    command(loads)
+    Path("folder").mkdir()
+    done = mi("view", "--trust-remote-code", *words)
+    assert (done.code, "--revision" in done.err) == (code, code == 2), done.err
+    mi("view", *words).ok()
+
+
+def test_no_file_of_a_project_can_have_code_trusted(mi: Session, command: Install) -> None:
+    """Whoever clones a repository has not read its settings."""
+    command(loads)
+    for table in ("[tool.mi]", "[tool.mi.view]"):
+        Path("pyproject.toml").write_text(f'{table}\ntrust-remote-code = true\nrevision = "c0ffee"\n')
+        done = mi("view", "-m", "some/model")
+        assert (done.code, done.out) == (2, b"")
+        assert "trust-remote-code" in done.err
