@@ -56,7 +56,7 @@ def run(job: Job, batch: Batch) -> Scored:
         linear = contract(model, difference, slopes.receivers, read, before=slopes.dropped, values_only=True)
         tally.add_linear(slopes, linear)
     with torch.no_grad():
-        first = _first_difference(batch) if job.instead.from_corrupted else 0
+        first = batch.first_difference if job.instead.from_corrupted else 0
         fix = QKFix(model, batch, clean.stream, difference, first)
         for change in fix.changes():
             after = [j for j in at_z if j is None or j > change.layer]
@@ -69,10 +69,6 @@ def run(job: Job, batch: Batch) -> Scored:
             for dropped, values in zip(after, effect, strict=True):
                 tally.add(values, change.sources, own, change.layer, dropped)
     return Scored(tally.scores(), clean.loss)
-
-
-def _first_difference(batch: Batch) -> int:
-    return int((batch.clean != batch.corrupted).any(0).to(torch.int64).argmax())
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,10 @@ class Batch:
 
     @property
     def first_difference(self) -> int:
-        """The first position at which any example's clean and corrupted tokens differ (0 where none does)."""
-        return int((self.clean != self.corrupted).any(0).to(torch.int64).argmax())
+        """The first position at which any example's clean and corrupted tokens differ (0 where none does), or at which
+        an earlier one is read."""
+        differs = int((self.clean != self.corrupted).any(0).to(torch.int64).argmax())
+        return min(differs, int(self.read.min()))
 
 
 def _padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mi.core.adapters import Layer
 from mi.core.executor import Edit, Port
 from mi.core.fast import hooked
 from mi.core.model import Model
+from mi.core.receivers import projection_ports
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -50,11 +52,34 @@ class Resume:
             Edit(Port(f"{base}.{roles.heads_out}", "in"), self.at_read),
             Edit(Port(f"{base}.{roles.mlp}", "in"), self.at_read),
         ]
+        if block < last:  # else the edits say what its projections give
+            narrow += self._queries_at_read(layers[last])
         with hooked(self._model.module, [*edits, *narrow]):
             for layer in layers[block:]:
                 arguments, keywords = self._arguments[layer.index]
                 hidden = layer.block(hidden, *arguments, **keywords)
         return self.at_read(hidden)[:, 0]
+
+    def _queries_at_read(self, layer: Layer) -> list[Edit]:
+        """Edits that make the one query that is looked at, and hand it to every position."""
+        ports = projection_ports(self._model.adapter, layer)
+        if len(ports) == 3:
+            return [
+                Edit(Port(ports[0].path, "in"), self.at_read),
+                Edit(ports[0], lambda query: query.expand(-1, self.length, -1)),
+            ]
+        read: list[Tensor] = []
+
+        def part(hidden: Tensor, *which: int) -> Tensor:
+            weights = torch.cat([layer.weight(w).flatten(0, 1) for w in which])
+            biases = [bias.flatten() for w in which if (bias := layer.bias(w)) is not None]
+            return torch.nn.functional.linear(hidden, weights, torch.cat(biases) if biases else None)
+
+        def project(_: Tensor) -> Tensor:
+            query = part(self.at_read(read[0]), 0).expand(-1, self.length, -1)
+            return torch.cat([query, part(read[0], 1, 2)], dim=-1)
+
+        return [Edit(Port(ports[0].path, "in"), read.append), Edit(ports[0], project, replaces=True)]
 
     def block(self, hidden: Float[Tensor, "row pos d_model"], index: int, edits: Sequence[Edit]) -> None:
         """Run one block for what the ``edits`` see."""

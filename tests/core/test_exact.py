@@ -88,6 +88,20 @@ def test_prompts_that_differ_early_late_or_in_the_token_that_is_read(first: int,
     np.testing.assert_allclose(found.edge, expected, rtol=0, atol=SAME * largest(expected))
 
 
+@pytest.mark.parametrize("direction", exact.DIRECTIONS)
+def test_what_is_read_before_it_differs_does_not_change(direction: str, seed: int) -> None:
+    """In a batch with prompts that are read later."""
+    case = random_case("gpt2", seed, n=3)
+    early = case.examples[1]
+    changed = (*early.clean[:5], (early.clean[5] + 1) % 29, early.clean[6])
+    examples = [case.examples[0], replace(early, corrupted=changed, read=1), case.examples[2]]
+    examples[0] = replace(examples[0], corrupted=(*examples[0].clean[:4], *examples[0].corrupted[4:]), read=6)
+    examples[2] = replace(examples[2], corrupted=(*examples[2].clean[:4], *changed[4:]), read=6)
+    found = attribute(case.model, encoded(examples), method="exact", direction=direction)
+    expected = oracle.exact(case.weights, examples, "logit-diff", every(case, "edge"), direction).mean(1)
+    np.testing.assert_allclose(found.edge, expected, rtol=0, atol=SAME * largest(expected))
+
+
 def test_prompts_that_do_not_differ_score_nothing(seed: int) -> None:
     case = random_case("llama", seed, n=2)
     same = encoded([replace(example, corrupted=example.clean) for example in case.examples])
