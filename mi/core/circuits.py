@@ -1,10 +1,5 @@
 """Running circuits: kept edges carry what the circuit computes, dropped edges carry their replacement (spec A6).
 
-Every receiver's input is built from what is kept, ``base + sum over kept edges of (a_u - a'_u)`` where ``base`` is the
-residual stream made of replacements and of what belongs to no node (positions, b_O): an empty circuit is then exactly
-the base, and nothing large is subtracted from something nearly as large (spec B0 row 19). Where of a source only some
-neurons are kept, its kept edges carry a_u in these dimensions and a'_u in the others: a_u - a'_u is zero there (A5).
-
 Flows in: a model, encoded examples, masks over edges and perhaps over neurons. Flows out: the metric of every circuit
 on every example.
 """
@@ -15,21 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mi.core import batches, replacement
-from mi.core.adapters import Layer
-from mi.core.executor import Edit, Executor, Port
 from mi.core.job import finite
-from mi.core.layout import LayerRows
+from mi.core.masked import Patched, Table
 from mi.core.memory import halving
-from mi.core.metrics import Metric, metric_named
+from mi.core.metrics import metric_named
 from mi.core.model import Model
-from mi.core.outputs import Outputs, write_heads
-from mi.core.receivers import project, projection_ports, receiver_weights
-from mi.core.replacement import NOTHING, Given, Replacement
+from mi.core.replacement import NOTHING, Given
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 
@@ -86,7 +76,7 @@ def run_circuits(
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
     parts = [None] * len(masks) if neurons is None else neurons
-    tables = [_Table(model, mask, part) for mask, part in zip(masks, parts, strict=True)]
+    tables = [Table(model, mask, part) for mask, part in zip(masks, parts, strict=True)]
 
     def work(part: Sequence[int]) -> None:
         batch = batches.make_batch(examples, part, model.device)
@@ -136,217 +126,3 @@ def _cut_to_budget(model: Model, rows: list[int], length: int) -> list[list[int]
 
 def _numpy(metric: Tensor) -> np.ndarray:
     return metric.double().cpu().numpy()
-
-
-class _Table:
-    """A mask as the matrix [receiver, source], and what of the model it needs computed.
-
-    ``carried`` are the dimensions of each source that its kept edges carry; None where they all carry everything.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        mask: Bool[np.ndarray, " edge"],
-        neurons: Bool[np.ndarray, "source d_model"] | None = None,
-    ) -> None:
-        graph = model.graph
-        matrix = np.zeros((len(graph.receivers), graph.n_sources), dtype=bool)
-        matrix[graph.edges[1][mask], graph.edges[0][mask]] = True
-        if neurons is not None:
-            matrix &= neurons.any(1)  # an edge that carries nothing is a dropped edge
-        self.matrix = matrix
-        self.carried = neurons
-        self.read = np.asarray(matrix.any(0))  # sources that some kept edge reads
-        self.reads = np.asarray(matrix.any(1))  # receivers that some kept edge feeds
-
-
-@dataclass(frozen=True)
-class _Base:
-    """The empty circuit's inputs and activations of one layer: where each dropped receiver stands."""
-
-    attention: Float[Tensor, "batch pos d_model"]
-    mlp: Float[Tensor, "batch pos d_model"]
-    projected: Float[Tensor, "receiver batch_x_pos d_head"]  # q, k, v of every head from `attention`
-
-
-class Patched:
-    """One batch, ready to run any number of circuits: clean and replaced outputs are computed once."""
-
-    def __init__(
-        self, model: Model, executor: Executor, metric: Metric, instead: Replacement, batch: batches.Batch
-    ) -> None:
-        self.model, self.executor, self.metric, self.instead, self.batch = model, executor, metric, instead, batch
-        self.clean, self.clean_logits = replacement.record(model, executor, batch.clean, batch.read)
-        corrupted: Outputs | None = None
-        self.corrupted_logits: Tensor | None = None
-        if instead.from_corrupted:
-            corrupted, self.corrupted_logits = replacement.record(model, executor, batch.corrupted, batch.read)
-        self.replaced = replacement.values(instead, self.clean, corrupted)
-        self.clean_metric = self._metric(self.clean_logits)
-        with torch.no_grad():
-            self._bases, self._final_base = self._residuals()
-        shape = (model.layout.n_sources, *batch.clean.shape, model.adapter.d_model)
-        self._wide = torch.empty(shape, dtype=model.dtype, device=model.device)
-
-    def _metric(self, logits: Tensor) -> Tensor:
-        dtype = self.model.compute_dtype
-        return self.metric.compute(logits.to(dtype), self.batch, self.clean_logits.to(dtype))
-
-    def empty(self) -> Tensor:
-        """The metric with every edge dropped."""
-        if self.corrupted_logits is not None:
-            return self._metric(self.corrupted_logits)
-        return self.run(_Table(self.model, np.zeros(self.model.graph.n_edges, dtype=bool)))
-
-    def run(self, table: _Table) -> Tensor:
-        """The metric of one circuit on the batch."""
-        with torch.no_grad():
-            logits = _CircuitRun(self, table).logits()
-        return self._metric(logits)
-
-    def _residuals(self) -> tuple[list[_Base], Tensor]:
-        """The residual stream when every node's output is replaced, at each layer and at the end."""
-        adapter = self.model.adapter
-        batch, length = self.batch.clean.shape
-        stream = self.replaced.embed.to(self.model.dtype).expand(batch, length, -1).clone()
-        if adapter.position is not None:
-            stream += adapter.position(torch.arange(length, device=stream.device))
-        bases = []
-        for layer, z, mlp in zip(adapter.layers, self.replaced.z, self.replaced.mlp, strict=True):
-            before = stream
-            written = z.to(stream.dtype) @ layer.output_weight.flatten(0, 1)
-            if layer.output_bias is not None:
-                written = written + layer.output_bias
-            middle = before + written
-            bases.append(_Base(before, middle, self._project(layer, before)))
-            stream = middle + mlp.to(stream.dtype)
-        return bases, stream
-
-    def _project(self, layer: Layer, stream: Float[Tensor, "batch pos d_model"]) -> Tensor:
-        normed = layer.attention_norm(stream).flatten(0, 1)  # [batch*pos, d_model]
-        weight, bias = receiver_weights(layer)
-        return project(normed.expand(len(weight), *normed.shape), weight, bias)
-
-
-class _CircuitRun:
-    """One forward under a mask, as edits. State: the differences a_u - a'_u of the live sources met so far."""
-
-    def __init__(self, patched: Patched, table: _Table) -> None:
-        self._patched, self._model = patched, patched.model
-        self._matrix = torch.as_tensor(table.matrix, device=self._model.device)
-        self._read, self._reads = table.read, table.reads
-        self._carried: Tensor | None = None
-        if table.carried is not None:
-            self._carried = torch.as_tensor(table.carried).to(self._model.device, self._model.dtype)
-        self._wide = patched._wide
-        self._live: list[int] = []  # sources whose difference stands in `_wide`, row by row
-        self._shape = patched.batch.clean.shape
-
-    def logits(self) -> Float[Tensor, "batch vocab"]:
-        model, patched = self._model, self._patched
-        roles = model.adapter.roles
-        if self._read[model.layout.input]:
-            self._add(model.layout.input, patched.clean.embed - patched.replaced.embed)
-        edits: list[Edit] = []
-        for layer, rows in zip(model.adapter.layers, model.layout.layers, strict=True):
-            edits += self._layer_edits(layer, rows)
-        edits.append(Edit(Port(roles.final_norm, "in"), self._final))
-        return patched.executor.run(patched.batch.clean, edits, patched.batch.read)
-
-    def _layer_edits(self, layer: Layer, rows: LayerRows) -> list[Edit]:
-        roles, index = self._model.adapter.roles, layer.index
-        base = f"{roles.blocks}.{index}"
-        own: list[Tensor] = []
-        edits: list[Edit] = []
-        ports = projection_ports(self._model.adapter, layer)
-
-        def receive(port_number: int) -> Callable[[Tensor], Tensor]:
-            def give(_: Tensor) -> Tensor:
-                if port_number == 0:
-                    own[:] = self._projections(layer, rows)  # q, k, v as [batch, pos, head x d_head]
-                return own[port_number] if len(ports) == 3 else torch.cat(own, dim=-1)
-
-            return give
-
-        edits = [Edit(port, receive(number), replaces=True) for number, port in enumerate(ports)]
-        edits.append(Edit(Port(f"{base}.{roles.heads_out}", "in"), lambda z: self._heads_wrote(layer, rows, z)))
-        nothing = Edit(Port(f"{base}.{roles.heads_out}", "out"), self._nothing, replaces=True)
-        edits.append(nothing)
-        if self._computed(rows.mlp, [rows.mlp_receiver]):
-            receive_mlp = Edit(Port(f"{base}.{roles.mlp_norm}", "in"), lambda _: self._mlp_input(layer, rows))
-            wrote = Edit(Port(f"{base}.{roles.mlp}", "out"), lambda out: self._mlp_wrote(layer, rows, out))
-            edits += [receive_mlp, wrote]
-        else:
-            edits.append(Edit(Port(f"{base}.{roles.mlp}", "out"), self._nothing, replaces=True))
-        return edits
-
-    def _computed(self, source: int, receivers: Sequence[int]) -> bool:
-        """Whether a node must be computed: something reads it, and it can differ from its replacement."""
-        differs = not self._patched.instead.from_corrupted or bool(self._reads[list(receivers)].any())
-        return bool(self._read[source]) and differs
-
-    def _nothing(self, value: Tensor) -> Tensor:
-        """What goes into the model's own residual stream, which nobody reads: zeros that take no memory."""
-        return value.new_zeros(()).expand(*self._shape, self._model.adapter.d_model)
-
-    def _add(self, source: int, difference: Tensor) -> None:
-        self._wide[len(self._live)].copy_(difference)
-        self._wrote([source])
-
-    def _wrote(self, sources: list[int]) -> None:
-        """The next rows of `_wide` are the differences of these sources: leave of them what edges carry."""
-        start = len(self._live)
-        if self._carried is not None:
-            self._wide[start : start + len(sources)].mul_(self._carried[sources][:, None, None])
-        self._live += sources
-
-    def _inputs(self, base: Tensor, receivers: list[int]) -> Float[Tensor, "receiver batch pos d_model"]:
-        """base + the kept differences, for each receiver."""
-        kept = self._matrix[receivers][:, self._live].to(self._model.dtype)
-        flat = base.reshape(1, -1)
-        if not self._live:
-            return flat.expand(len(receivers), -1).view(len(receivers), *base.shape)
-        wide = self._wide[: len(self._live)].flatten(1)
-        return torch.addmm(flat, kept, wide).view(len(receivers), *base.shape)
-
-    def _projections(self, layer: Layer, rows: LayerRows) -> list[Tensor]:
-        """q, k and v of every head: computed where a kept edge feeds them, those of the base elsewhere."""
-        base = self._patched._bases[layer.index]
-        n_heads = layer.n_heads
-        wanted = [
-            number
-            for number, receiver in enumerate(rows.receivers)
-            if self._reads[receiver] and self._read[rows.heads[number % n_heads]]
-        ]
-        out = base.projected
-        if wanted:
-            chosen = torch.tensor(wanted, device=self._model.device)
-            inputs = self._inputs(base.attention, [rows.receivers[number] for number in wanted])
-            normed = layer.attention_norm(inputs).flatten(1, 2)
-            fresh = project(normed, *receiver_weights(layer, wanted))
-            out = fresh if len(wanted) == len(rows.receivers) else out.index_copy(0, chosen, fresh)
-        by_kind = out.unflatten(0, (3, n_heads)).permute(0, 2, 1, 3)  # [3, batch*pos, head, d_head]
-        return list(by_kind.reshape(3, *self._shape, -1))
-
-    def _heads_wrote(self, layer: Layer, rows: LayerRows, z: Tensor) -> None:
-        heads = [
-            head
-            for head in range(layer.n_heads)
-            if self._computed(rows.heads[head], rows.receivers[head :: layer.n_heads])
-        ]
-        if not heads:
-            return
-        difference = (z - self._patched.replaced.z[layer.index]).unflatten(-1, (layer.n_heads, layer.d_head))
-        start = len(self._live)
-        write_heads(layer, difference, self._wide[start : start + len(heads)], heads)
-        self._wrote([rows.heads[head] for head in heads])
-
-    def _mlp_input(self, layer: Layer, rows: LayerRows) -> Tensor:
-        return self._inputs(self._patched._bases[layer.index].mlp, [rows.mlp_receiver])[0]
-
-    def _mlp_wrote(self, layer: Layer, rows: LayerRows, out: Tensor) -> None:
-        self._add(rows.mlp, out - self._patched.replaced.mlp[layer.index])
-
-    def _final(self, _: Tensor) -> Tensor:
-        return self._inputs(self._patched._final_base, [self._model.layout.logits_receiver])[0]
