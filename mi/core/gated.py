@@ -2,7 +2,7 @@
 
 The edge u -> v carries ``g a_u + (1 - g) a'_u``, where a_u is what u computes in this very run and a'_u its
 replacement. So a receiver reads ``base_v + sum_u g_uv (a_u - a'_u)``, with the base made of replacements and of what
-belongs to no node (`circuits`); gates of 0 and 1 are a circuit. Minus the gradient at gates of 1 is EAP (spec B1).
+belongs to no node (`masked`); gates of 0 and 1 are a circuit. Minus the gradient at gates of 1 is EAP (spec B1).
 
 All differences of a run stand in one table [source, row, pos, d_model], written once and read by every receiver, and so
 do their gradients: a matrix product [receiver, source] x [source, row x pos x d_model] a layer, and no copy for each
