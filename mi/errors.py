@@ -18,9 +18,9 @@ class MiError(Exception):
     """Something that the user can mend: `fact` says what is wrong, `hint` what to do, `place` where."""
 
     def __init__(self, fact: str, hint: str = "", *, place: str = "", code: int = BAD_INPUT) -> None:
-        self.fact = _printable(fact)
-        self.hint = _printable(hint)
-        self.place = _printable(place)
+        self.fact = printable(fact)
+        self.hint = printable(hint)
+        self.place = printable(place)
         super().__init__(self.fact)
         self.code = code
 
@@ -29,8 +29,8 @@ class MiError(Exception):
         return f"{where}{self.fact}; {self.hint}" if self.hint else f"{where}{self.fact}"
 
 
-def _printable(text: str) -> str:
-    """An error quotes files that others wrote: what would move the cursor or colour the terminal is spelled out."""
+def printable(text: str) -> str:
+    """What is shown may quote files that others wrote: what would move the cursor or set a colour is spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

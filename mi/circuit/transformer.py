@@ -18,6 +18,14 @@ from mi.circuit.graph import Graph
 from mi.circuit.names import BRANCHES
 from mi.errors import MiError
 
+MOST_EDGES = 1 << 30  # int32 [2, E] is 8 GB then; the largest models there are have 400 million
+
+
+def most_edges(n_layers: int, n_heads: int) -> int:
+    """A bound on the number of edges: half of the pairs of a source and a receiver, and those of one layer."""
+    sources, receivers = 1 + n_layers * (n_heads + 1), 1 + n_layers * (3 * n_heads + 1)
+    return sources * (receivers + 3 * n_heads + 2) // 2 + sources
+
 
 @lru_cache(maxsize=8)
 def transformer_graph(
@@ -30,6 +38,8 @@ def transformer_graph(
     """The graph of a model with `n_layers` blocks of `n_heads` query heads. `d_model` is recorded, not used."""
     if n_layers < 1 or n_heads < 1:
         raise MiError(f"a transformer of {n_layers} layers and {n_heads} heads has no graph", "both must be at least 1")
+    if most_edges(n_layers, n_heads) > MOST_EDGES:
+        raise MiError(f"a transformer of {n_layers} layers and {n_heads} heads has more edges than memory would hold")
     params: dict[str, object] = {
         "n_layers": int(n_layers),
         "n_heads": int(n_heads),

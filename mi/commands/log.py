@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
+from mi.errors import printable
 from mi.io import canonical, chain, stream
 from mi.options import Input, Option, Quiet
 
@@ -31,4 +32,4 @@ def log(
         for link in head.get("chain", []):
             sys.stdout.write(canonical.dumps(link).decode() + "\n")
     else:
-        sys.stdout.write(chain.text(head) + "\n")
+        sys.stdout.write(printable(chain.text(head)) + "\n")

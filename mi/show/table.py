@@ -8,8 +8,10 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
+
+from mi.errors import printable
 
 GAP = 3  # blanks between two columns on a terminal
 LEAST = 8  # characters that even a cut column keeps
@@ -32,6 +34,17 @@ class Table:
     title: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
     heat: Sequence[Sequence[float | None]] = ()
+
+    def __post_init__(self) -> None:
+        """Names and prompts are those of a stream that somebody else may have written."""
+        clean = {
+            "columns": [replace(column, name=printable(column.name)) for column in self.columns],
+            "rows": [[printable(cell) for cell in row] for row in self.rows],
+            "title": printable(self.title),
+            "notes": [printable(line) for line in self.notes],
+        }
+        for name, value in clean.items():
+            object.__setattr__(self, name, value)
 
 
 def write(tables: Iterable[Table], out: TextIO | None = None) -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import mi.circuit
 from mi.circuit.graph import explicit_graph, from_head
-from mi.circuit.transformer import transformer_graph
+from mi.circuit.transformer import MOST_EDGES, most_edges, transformer_graph
 from mi.errors import MiError
 from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, random_graph, some_transformer
 from tests.data_dir import shared
@@ -222,3 +222,17 @@ def test_the_table_cannot_be_written_to():
     for array in (graph.edges, graph.receiver_node, graph.source):
         with pytest.raises(ValueError, match="read-only"):
             array[..., 0] = 1
+
+
+@pytest.mark.parametrize(("n_layers", "n_heads"), [(10**9, 4), (4, 10**9), (2000, 2000), (10**4, 10**3)])
+def test_a_head_cannot_ask_for_a_graph_that_no_memory_holds(n_layers: int, n_heads: int) -> None:
+    """A stream is somebody else's: `mi verify` must not fill the machine for it."""
+    params = {"n_layers": n_layers, "n_heads": n_heads, "parallel": False, "d_model": 8}
+    with pytest.raises(MiError, match="more edges than"):
+        from_head({"builder": "transformer", "params": params, "digest": "0" * 64})
+
+
+def test_the_largest_models_have_a_graph() -> None:
+    """126 layers of 128 heads: only the number of edges is bounded, by more than twice theirs."""
+    assert most_edges(126, 128) < MOST_EDGES / 2
+    assert most_edges(12, 12) >= 32_491

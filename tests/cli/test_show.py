@@ -65,6 +65,18 @@ def test_a_plain_table_is_aligned_and_has_no_trailing_blanks() -> None:
     assert table.plain(TABLE) == "Title\nname   score\na        1.5  x\nbcdef    -12\nnote\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_stream_says_cannot_move_the_cursor_or_colour_the_terminal(terminal: bool) -> None:
+    evil = "a\x1b[31mred\x1b]0;title\x07\x9b2J"
+    hostile = Table((Column("name", wide=True), Column(evil)), [(evil, "1")], evil, [evil])
+    out = Terminal() if terminal else io.StringIO()
+    table.write([hostile], out)
+    shown = out.getvalue()
+    assert "\\x1b[31mred" in shown
+    for sign in ("\x1b[31m", "\x1b]", "\x07", "\x9b"):
+        assert sign not in shown
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -283,3 +283,12 @@ def test_info_of_a_model_names_every_site_with_its_shape(mi: Session) -> None:
     assert sites["blocks.1.attn.z"]["shape"] == ["batch", "pos", ["head", config["n_head"]], ["d_head", wide]]
     table = mi("info", "-m", folder).ok().text
     assert all(name in table for name in sites)
+
+
+def test_the_log_of_a_stream_cannot_move_the_cursor_or_colour_the_terminal(mi: Session) -> None:
+    evil = {"name": "a\x1b[31mred\x07", "sha256": "0" * 64}
+    link = {"id": "1" * 64, "prev": None, "argv": ["data", evil], "inputs": [evil], "version": "1\x1b[0m", "env": {}}
+    stream.write("x.jsonl", {"kind": "examples", "chain": [link]}, [])
+    shown = mi("log", "x.jsonl").ok().text
+    assert "\\x1b[31mred\\x07" in shown
+    assert not {"\x1b", "\x07"} & set(shown)
