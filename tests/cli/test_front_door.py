@@ -101,7 +101,10 @@ LIGHT: dict[tuple[str, ...], set[str]] = {
     ("info",): {"tokenizers", "mi.show.table"},
     ("data", "ioi"): {"tokenizers", "mi.show.table"},
     ("data", "--list"): {"tokenizers", "mi.show.table"},
+    ("data", "--from", "examples.jsonl"): {"tokenizers", "mi.show.table"},
+    ("eval", "ground-truth", "scores.jsonl", "--truth", "truth.json", "--resamples", "0"): {"numpy", "mi.show.table"},
 }
+RUN_A_MODEL = {"cache", "patch", "attribute", "search", "score"}
 SLOW = {"numpy", "tokenizers", "mi.show.table", "rich", "pydantic", "importlib.metadata", "asyncio", "email", "ssl"}
 
 
@@ -154,6 +157,10 @@ def test_a_light_command_ends_at_once_and_whole(before: str, out: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, out, "err")
 
 
+def test_every_command_that_runs_no_model_is_looked_at() -> None:
+    assert {words[0] for words in LIGHT} == set(COMMANDS) - RUN_A_MODEL
+
+
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
 def test_a_light_command_imports_what_its_work_needs(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,6 +168,7 @@ def test_a_light_command_imports_what_its_work_needs(
     monkeypatch.chdir(tmp_path)
     streams.write_scores("scores.jsonl")
     streams.write_examples("examples.jsonl")
+    Path("truth.json").write_text('{"true_edges": ["input->logits", "m0->logits"]}')
     names = imported(*words)
     assert "mi.run" in names
     assert not HEAVY & names
