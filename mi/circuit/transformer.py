@@ -9,8 +9,9 @@ source's edge to the MLP follows its edges to the heads); at the end the sources
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,15 @@ def most_edges(n_layers: int, n_heads: int) -> int:
     """A bound on the number of edges: half of the pairs of a source and a receiver, and those of one layer."""
     sources, receivers = 1 + n_layers * (n_heads + 1), 1 + n_layers * (3 * n_heads + 1)
     return sources * (receivers + 3 * n_heads + 2) // 2 + sources
+
+
+def contradicted(graph: Graph, cfg: Mapping[str, Any]) -> str | None:
+    """The first entry of a MIB file's `cfg` that says something else than the graph's own shape."""
+    ours = {**graph.params, "parallel_attn_mlp": graph.params.get("parallel")}
+    known = ("n_layers", "n_heads", "parallel_attn_mlp")
+    return next(
+        (name for name in known if ours.get(name) is not None and cfg.get(name, ours[name]) != ours[name]), None
+    )
 
 
 @lru_cache(maxsize=8)

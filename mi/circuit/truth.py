@@ -17,6 +17,7 @@ import numpy as np
 
 from mi.circuit import reading
 from mi.circuit.graph import Graph
+from mi.circuit.transformer import contradicted
 from mi.circuit.names import ARROW
 from mi.errors import MiError
 from mi.io import canonical, stream
@@ -80,9 +81,8 @@ def _of_stream(path: str, graph: Graph) -> np.ndarray:
 def _of_mib(value: Mapping[str, Any], graph: Graph, place: str) -> np.ndarray:
     """Edges that the file leaves out are not in the circuit, as in the benchmark's own reader."""
     cfg = value.get("cfg")
-    for theirs, ours in (("n_layers", "n_layers"), ("n_heads", "n_heads"), ("parallel_attn_mlp", "parallel")):
-        if isinstance(cfg, dict) and ours in graph.params and cfg.get(theirs, graph.params[ours]) != graph.params[ours]:
-            raise _other_graph(f"its {theirs} is {cfg[theirs]}", graph, place)
+    if isinstance(cfg, dict) and (wrong := contradicted(graph, cfg)):
+        raise _other_graph(f"its {wrong} is {cfg[wrong]}", graph, place)
     flags = {name: _flag(name, edge, place) for name, edge in value["edges"].items()}
     _by_name(list(flags), graph, place)  # a name that the graph lacks is a fault, whatever its flag
     return _by_name([name for name, flag in flags.items() if flag], graph, place)
