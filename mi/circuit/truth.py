@@ -17,8 +17,8 @@ import numpy as np
 
 from mi.circuit import reading
 from mi.circuit.graph import Graph
-from mi.circuit.transformer import contradicted
 from mi.circuit.names import ARROW
+from mi.circuit.transformer import contradicted
 from mi.errors import MiError
 from mi.io import canonical, stream
 
