@@ -77,7 +77,10 @@ def users(folder: str | Path = ".") -> dict[str, list[str]]:
     A stream needs its blob where it names no sidecar, and its examples where neither generator nor file can give them.
     """
     found: dict[str, list[str]] = {}
+    own = store.where().resolve()
     for path in _files(Path(folder), ".jsonl"):
+        if own in path.resolve().parents:  # what is remembered may always go
+            continue
         for digest in _needs(path):
             found.setdefault(digest, []).append(os.path.relpath(path, folder))
     return found

@@ -94,3 +94,15 @@ def test_streams_that_need_the_store_are_found() -> None:
     sha = stream.read("whole.jsonl", ()).blobs["scores"].sha256
     assert garbage.users() == {sha: ["a/needs.jsonl"], plain.SHA: ["b.jsonl"]}
     assert garbage.users("a") == {sha: ["needs.jsonl"]}
+
+
+@pytest.mark.parametrize("at", ["store", "results/store"])
+def test_what_the_store_itself_remembers_is_no_stream_of_the_user(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$MI_STORE` may be a visible folder here."""
+    monkeypatch.setenv("MI_STORE", at)
+    Path("results").mkdir()
+    tensors = {"scores": {"edge": np.ones(3, dtype=np.float32)}}
+    memo.remember("ab" * 32, {"kind": "scores", "graph": plain.GRAPH}, [], tensors)
+    assert garbage.users() == {}
+    (store.where() / "memo" / "ab" / f"{'ab' * 32}.jsonl").rename("results/mine.jsonl")
+    assert set(map(tuple, garbage.users().values())) == {("results/mine.jsonl",)}
