@@ -583,6 +583,10 @@ _mi() {
             :
             return
             ;;
+        'log --output' | 'log -o')
+            :
+            return
+            ;;
         'stamp --output' | 'stamp -o')
             :
             return
@@ -635,7 +639,7 @@ _mi() {
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
-            'log') _mi_words '--help --json --quiet --script -h -q' ;;
+            'log') _mi_words '--help --json --output --quiet --script -h -o -q' ;;
             'verify') _mi_words '--help --json --quiet -h -q' ;;
             'stamp') _mi_words '--help --output --quiet -h -o -q' ;;
             'pack') _mi_words '--help --output --quiet -h -o -q' ;;

@@ -282,6 +282,7 @@ complete -c mi -n '__fish_seen_subcommand_from view' -l help -s h -d 'Show this 
 complete -c mi -n '__fish_seen_subcommand_from log' -F
 complete -c mi -n '__fish_seen_subcommand_from log' -l script -d 'Print a shell script that makes the stream again.'
 complete -c mi -n '__fish_seen_subcommand_from log' -l json -d 'Print each link of the chain as one line of JSON.'
+complete -c mi -n '__fish_seen_subcommand_from log' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from log' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from log' -l help -s h -d 'Show this message and exit.'
 

@@ -80,7 +80,7 @@ def cache(
 
     Reads examples, or makes them (--task, --data, or the default task when nothing is piped in), and writes each with
     its baseline: the metric of the clean and of the corrupted run. Activations named by --site go into a blob beside
-    the stream.
+    the stream. What nodes write in the corrupted run is not stored: computing it again costs less than reading it.
 
     With --means it writes one constant for every node instead: its mean output over the clean prompts, or over windows
     of any text (plain, or JSON lines with a field "text"; lines such as <|end|> part documents).

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from mi.errors import printable
-from mi.io import canonical, chain, stream
-from mi.options import Input, Option, Quiet
+from mi.io import atomic, canonical, chain, stream
+from mi.options import Input, Option, Output, Quiet
 
 
 def log(
     file: Input = None,
     script: Annotated[bool, Option("--script", help="Print a shell script that makes the stream again.")] = False,
     json: Annotated[bool, Option("--json", help="Print each link of the chain as one line of JSON.")] = False,
+    output: Output = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the commands that made a stream.
@@ -27,9 +27,9 @@ def log(
     """
     head = stream.read(file, stream.KINDS).head
     if script:
-        sys.stdout.write(chain.script(head))
+        text = chain.script(head)
     elif json:
-        for link in head.get("chain", []):
-            sys.stdout.write(canonical.dumps(link).decode() + "\n")
+        text = "".join(canonical.dumps(link).decode() + "\n" for link in head.get("chain", []))
     else:
-        sys.stdout.write(printable(chain.text(head)) + "\n")
+        text = printable(chain.text(head)) + "\n"
+    atomic.text(output, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 from mi.io import atomic, schemas
@@ -11,7 +10,7 @@ from mi.options import Argument, Output, Quiet
 
 
 def schema(
-    kind: Annotated[str, Argument(metavar="KIND", help="examples, cache, scores, circuit or report.")],
+    kind: Annotated[str, Argument(metavar="KIND", help="examples, cache, scores, circuit, report, means or effects.")],
     output: Output = None,
     quiet: Quiet = False,
 ) -> None:
@@ -24,8 +23,4 @@ def schema(
       mi schema report | jq '."$defs".record'
     """
     text = json.dumps(schemas.get(kind), indent=2, ensure_ascii=False) + "\n"
-    if output in (None, "-"):
-        sys.stdout.write(text)
-        return
-    with atomic.file(str(output)) as f:
-        f.write(text.encode())
+    atomic.text(output, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,15 @@ def file(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def text(output: str | None, content: str) -> None:
+    """Text for a person, or a script: to a file, or to standard output (None or "-")."""
+    if output in (None, "-"):
+        sys.stdout.write(content)
+        return
+    with file(str(output)) as f:
+        f.write(content.encode())
 
 
 def failure(path: str | Path, error: OSError) -> RunError:

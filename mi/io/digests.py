@@ -28,6 +28,7 @@ REST = (
     "vocab.txt",
     "merges.txt",
     "*.model",
+    "*.py",  # of a model that brings its own code
 )
 _CHUNK = 1 << 20
 _SETTLED = 2_000_000_000  # ns: a file changed more recently may change again within one tick of its clock

@@ -17,7 +17,7 @@ from mi.errors import MiError
 
 DEFAULT = "default"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_TEXT = ["*.json", "*.model", "*.txt", "*.jinja"]  # config and tokenizer
+_TEXT = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]  # config, tokenizer, and code, which only a flag runs
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_a_file_that_is_not_there() -> None:
 
 PARTS = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
          "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-         "special_tokens_map.json", "tokenizer.model"]  # fmt: skip
+         "special_tokens_map.json", "tokenizer.model", "modeling_own.py"]  # fmt: skip
 OTHERS = ["README.md", "generation_config.json", "training_args.bin", "pytorch_model.bin", "optimizer.pt", ".hidden"]
 
 
