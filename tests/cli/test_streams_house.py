@@ -34,8 +34,8 @@ def test_log_names_the_commands_in_order(mi: Session) -> None:
 def test_log_reads_standard_input(mi: Session) -> None:
     streams.write_scores("scores.jsonl")
     assert mi("log", stdin=Path("scores.jsonl").read_bytes()).ok().out == mi("log", "scores.jsonl").out
-    assert mi("log", "--script", "scores.jsonl", "-o", "again.sh").ok().out == b""
-    assert Path("again.sh").read_bytes() == mi("log", "--script", "scores.jsonl").out
+    assert mi("log", "scores.jsonl", "-o", "log.txt").ok().out == b""
+    assert Path("log.txt").read_bytes() == mi("log", "scores.jsonl").out
 
 
 # verify
