@@ -43,8 +43,16 @@ class Touched:
             ]
             for weight, bias in zip(layer.mlp_weights(), layer.mlp_biases(), strict=True)
         ]
+        self._made: dict[int, list[Tensor]] = {}
         middle = stream + attended
         self._read = [middle @ weight.T for weight in self._weights]  # [batch, pos, d_mlp]
+
+    def _products(self, head: int) -> list[Float[Tensor, "d_head d_mlp"]]:
+        """What each of the MLP's linear maps makes of a head's z; kept, for a head is touched in q, in k and in v."""
+        if head not in self._made:
+            to_stream = self._layer.output_weight[head].to(self._stream.dtype)
+            self._made[head] = [to_stream @ weight.T for weight in self._weights]
+        return self._made[head]
 
     def edits(self, copies: int, heads: Sequence[tuple[int, Int[Tensor, " _"]]]) -> list[Edit]:
         """For ``copies`` of the batch, of which the given rows touch the given heads."""
@@ -60,10 +68,9 @@ class Touched:
             for head, rows in heads:
                 columns = slice(head * layer.d_head, (head + 1) * layer.d_head)
                 change = z[rows][..., columns] - before[rows][..., columns]
-                to_stream = layer.output_weight[head].to(z.dtype)  # [d_head, d_model]
-                out[rows] += change @ to_stream
-                for value, weight in zip(reading, self._weights, strict=True):
-                    value[rows] += change @ (to_stream @ weight.T)
+                out[rows] += change @ layer.output_weight[head].to(z.dtype)
+                for value, product in zip(reading, self._products(head), strict=True):
+                    value[rows] += change @ product
             at = norms.normalise(
                 layer.mlp_norm, roles.centred, self._stream.repeat(copies, 1, 1) + out, self._stream.dtype
             )
