@@ -25,6 +25,7 @@ from mi.core import replacement
 from mi.core.adapters import Adapter, Layer
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
+from mi.core.layout import Layout
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
@@ -93,13 +94,27 @@ def exact(
     return scores, base.clean_metric.double().cpu().numpy()
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """Where patches start: the block that they touch, and whether what they change is read by its heads ("heads"), by
-    its MLP ("mlp"), written by its heads ("written"), or already in the stream before it ("stream")."""
+KINDS = ("heads", "mlp", "stream", "written")
 
-    block: int
-    kind: str
+
+class _Stages:
+    """Where patches start, by number: the block that they touch, and whether what they change is read by its heads
+    ("heads"), by its MLP ("mlp"), written by its heads ("written"), or already in the stream before it ("stream")."""
+
+    def __init__(self, places: Layout) -> None:
+        stream = KINDS.index("stream")
+        self._of_receiver = np.full(places.n_receivers, len(places.layers) * len(KINDS) + stream)  # the logits
+        self._of_source = np.full(places.n_sources, stream)  # the input
+        for index, rows in enumerate(places.layers):
+            here = index * len(KINDS)
+            self._of_receiver[list(rows.receivers)] = here + KINDS.index("heads")
+            self._of_receiver[rows.mlp_receiver] = here + KINDS.index("mlp")
+            self._of_source[list(rows.heads)] = here + KINDS.index("written")
+            self._of_source[rows.mlp] = here + len(KINDS) + stream
+
+    def of(self, patches: Patches) -> np.ndarray:
+        """One number a patch; in their order blocks ascend."""
+        return np.where(patches.receiver < 0, self._of_source[patches.source], self._of_receiver[patches.receiver])
 
 
 class _Base:
@@ -114,7 +129,7 @@ class _Base:
         batch: Batch,
         direction: str,
     ) -> None:
-        self._model, self._batch = model, batch
+        self._model, self._batch, self._stages = model, batch, _Stages(model.layout)
         clean, clean_logits = replacement.record(model, executor, batch.clean, batch.read)
         corrupted: Outputs | None = None
         logits = clean_logits
@@ -139,46 +154,26 @@ class _Base:
 
     def chunks(self, patches: Patches) -> Iterator[np.ndarray]:
         """Rows of patches that start at one stage, neighbours reading alike, few enough to run side by side."""
-        stages = [self._stage(int(s), int(r)) for s, r in zip(patches.source, patches.receiver, strict=True)]
-        block = np.array([stage.block for stage in stages])
-        kind = np.array([stage.kind for stage in stages])
-        order = np.lexsort((patches.source, patches.receiver, kind, block))
+        stages = self._stages.of(patches)
+        order = np.lexsort((patches.source, patches.receiver, stages))
         most = max(1, ROW_TOKENS // (len(self._batch) * self._resume.length))
-        start = 0
-        while start < len(order):
-            same = (block[order[start:]] == block[order[start]]) & (kind[order[start:]] == kind[order[start]])
-            stop = start + min(most, int(np.argmin(same)) if not same.all() else len(same))
-            yield order[start:stop]
-            start = stop
-
-    def _stage(self, source: int, receiver: int) -> _Stage:
-        places = self._model.layout
-        if receiver == places.logits_receiver:
-            return _Stage(len(places.layers), "stream")
-        for index, rows in enumerate(places.layers):
-            if receiver in rows.receivers:
-                return _Stage(index, "heads")
-            if receiver == rows.mlp_receiver:
-                return _Stage(index, "mlp")
-            if receiver < 0 and source in rows.heads:
-                return _Stage(index, "written")
-            if receiver < 0 and source == rows.mlp:
-                return _Stage(index + 1, "stream")
-        return _Stage(0, "stream")
+        for alike in np.split(order, np.flatnonzero(np.diff(stages[order])) + 1):
+            for start in range(0, len(alike), most):
+                yield alike[start : start + most]
 
     def run(self, patches: Patches) -> Float[Tensor, "patch batch"]:
         """The metric under each patch; all of them start at one stage."""
-        stage = self._stage(int(patches.source[0]), int(patches.receiver[0]))
+        block, number = divmod(int(self._stages.of(patches)[0]), len(KINDS))
+        kind = KINDS[number]
         change = self._change(patches)  # [patch, batch, pos, d_model]
-        copies, block = len(patches), stage.block
-        hidden = self._seen.stream[block].repeat(copies, 1, 1)
-        if stage.kind == "stream":
+        hidden = self._seen.stream[block].repeat(len(patches), 1, 1)
+        if kind == "stream":
             hidden += change.flatten(0, 1)
             edits: list[Edit] = []
-        elif stage.kind == "heads":
+        elif kind == "heads":
             edits = self._reading(patches, self._model.adapter.layers[block], change)
         else:
-            edits = self._after_heads(self._model.adapter.layers[block], change, stage.kind)
+            edits = self._after_heads(self._model.adapter.layers[block], change, kind)
         return self._readout.of_stream(self._resume.finish(hidden, block, edits))
 
     def _change(self, patches: Patches) -> Float[Tensor, "patch batch pos d_model"]:
