@@ -128,14 +128,8 @@ def attribute(
         total.add(batch, entry.run(job, batch))
         bar.finish(len(part))
 
-    halvings: list[int] = []
-
-    def halved(size: int) -> None:
-        halvings.append(size)
-        on_halved(size)
-
-    done = halving(rows, work, halved)
-    return total.attribution(done, len(halvings))
+    done, halved = halving(rows, work, on_halved)
+    return total.attribution(done, halved)
 
 
 class _Bar:

@@ -84,16 +84,10 @@ def baselines(
         job.run(part)
         on_done(len(part))
 
-    halvings: list[int] = []
-
-    def halved(size: int) -> None:
-        halvings.append(size)
-        on_halved(size)
-
-    done = halving(rows, work, halved)
+    done, halved = halving(rows, work, on_halved)
     metric_of, lengths_of = job.metric, np.array(lengths)
     return Baselines(
-        metric_of["clean"], metric_of["corrupted"], job.right, job.top, job.activations, lengths_of, done, len(halvings)
+        metric_of["clean"], metric_of["corrupted"], job.right, job.top, job.activations, lengths_of, done, halved
     )
 
 

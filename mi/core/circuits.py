@@ -93,14 +93,8 @@ def run_circuits(
             value[circuit, index] = _numpy(metrics)
         on_done(len(part))
 
-    halvings: list[int] = []
-
-    def halved(size: int) -> None:
-        halvings.append(size)
-        on_halved(size)
-
-    done = halving(rows, work, halved)
-    return CircuitRuns(value, clean, corrupted, done, len(halvings))
+    done, halved = halving(rows, work, on_halved)
+    return CircuitRuns(value, clean, corrupted, done, halved)
 
 
 def _check_neurons(model: Model, neurons: Bool[np.ndarray, "circuit source d_model"]) -> None:

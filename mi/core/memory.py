@@ -21,16 +21,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def halving(
     plan: Sequence[Sequence[int]], work: Callable[[Sequence[int]], None], on_halved: Callable[[int], None]
-) -> list[list[int]]:
+) -> tuple[list[list[int]], int]:
     """Do ``work`` on every batch of the plan; where one does not fit, no batch after it is more than half as large.
 
-    Returns the plan as carried out. ``work`` must leave nothing behind when it fails. ``on_halved`` is told the new
-    size each time.
+    Returns the plan as carried out, and how often a batch did not fit. ``work`` must leave nothing behind when it
+    fails. ``on_halved`` is told the new size each time.
 
     Raises:
         RunError: a batch of one example does not fit.
     """
     done: list[list[int]] = []
+    halved = 0
     todo = [list(rows) for rows in reversed(plan)]
     most = max((len(rows) for rows in plan), default=0)
     while todo:
@@ -56,6 +57,7 @@ def halving(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         most = (len(rows) + 1) // 2
+        halved += 1
         on_halved(most)
         todo.append(rows)
-    return done
+    return done, halved

@@ -141,14 +141,8 @@ def patch_sites(
                 value[np.ix_(chunk, index)] = _numpy(metrics)
         on_done(len(part))
 
-    halvings: list[int] = []
-
-    def halved(size: int) -> None:
-        halvings.append(size)
-        on_halved(size)
-
-    done = halving(rows, work, halved)
-    return SitePatching(cells, value, clean, corrupted, done, len(halvings))
+    done, halved = halving(rows, work, on_halved)
+    return SitePatching(cells, value, clean, corrupted, done, halved)
 
 
 def _numpy(metric: Tensor) -> np.ndarray:
