@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mi.errors import MiError
@@ -69,7 +70,7 @@ def script(head: Mapping[str, Any]) -> str:
     chain: Sequence[Mapping[str, Any]] = head.get("chain", [])
     _check_replayable(chain)
     files: dict[tuple[str, str], _File] = {}
-    stages = [" ".join(["mi", *_words(link, files)]) for link in chain]
+    stages = [" ".join(["mi", *_words(link, files), *_pinned(link, head.get("model"))]) for link in chain]
     stages[-1] += ' "$@"'
     parts = [
         "#!/usr/bin/env bash",
@@ -136,6 +137,15 @@ def _words(link: Mapping[str, Any], files: dict[tuple[str, str], _File]) -> list
             words.append(shlex.quote(str(arg)))
         before = arg if isinstance(arg, str) else ""
     return words
+
+
+def _pinned(link: Mapping[str, Any], model: Any) -> list[str]:
+    """A hub id names a branch, which moves: the commit that it named then."""
+    if not isinstance(model, Mapping) or not model.get("revision"):
+        return []
+    argv, name = link["argv"], model.get("id")
+    named = any(pair in (("-m", name), ("--model", name)) for pair in pairwise(argv))
+    return ["--revision", shlex.quote(str(model["revision"]))] if named and "--revision" not in argv else []
 
 
 def _variable(flag: str, files: Mapping[tuple[str, str], _File]) -> str:

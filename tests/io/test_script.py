@@ -223,3 +223,18 @@ def test_the_digest_of_a_file_cannot_carry_a_command() -> None:
     assert made.returncode != 0
     assert not Path("evil").exists()
     assert plain.SHA not in made.stdout
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_model_of_the_hub_is_pinned_to_its_commit() -> None:
+    head = head_of(
+        ("cache", ["-m", "org/model"], []),
+        ("attribute", ["-m", "org/other"], []),
+        ("patch", ["--model=org/model"], []),
+        ("score", ["--model", "org/model", "--revision", "v1"], []),
+    )
+    head["model"] = {"id": "org/model", "revision": "0f1e2d3c"}
+    said = bash(head).stdout.splitlines()
+    assert said[0] == "mi [score] [--model] [org/model] [--revision] [v1]"  # the last one speaks first
+    assert said.pop(1) == "mi [patch] [--model] [org/model] [--revision] [0f1e2d3c]"
+    assert said[1:] == ["mi [attribute] [-m] [org/other]", "mi [cache] [-m] [org/model] [--revision] [0f1e2d3c]"]
