@@ -19,8 +19,8 @@ def verify(
 ) -> int:
     """Check the digests of streams and of their tensors.
 
-    Every byte is read: the digest in the end line, the digest of every tensor file, the links of the chain and the
-    graph. Exit code 1 means that something is damaged or missing; with -q nothing is printed.
+    Every byte is read: the digest in the end line, the digest of every tensor file, the links of the chain, the graph,
+    and whether circuits and scores belong to it. Exit code 1 means that something is damaged or missing; with -q nothing is printed.
 
     Examples:
       mi verify circuit.jsonl
@@ -31,7 +31,7 @@ def verify(
         if json:
             sys.stdout.write(canonical.dumps(finding).decode() + "\n")
         elif not quiet:
-            state = "whole" if finding["whole"] else "damaged"
+            state = "whole" if finding["whole"] else "absent" if finding["missing"] else "damaged"
             sys.stdout.write(f"{finding['file']}: {state}: {finding['fact']}\n")
     if any(finding.get("missing") for finding in findings):
         return BAD_INPUT
@@ -67,8 +67,11 @@ def _facts(found: stream.Stream) -> Iterator[str]:
     if fault := chain.broken(found.head):
         raise MiError(fault, "the head was edited", place=f"{found.origin}:1")
     yield count(len(found.head.get("chain", [])), "command")
-    if graph := found.head.get("graph"):
-        from mi.circuit.graph import from_head  # numpy, which a stream without a graph does not need
+    if found.head.get("graph"):
+        from mi.circuit import reading  # numpy, which a stream without a graph does not need
 
-        table = blobs.load(found, graph["blob"]) if graph.get("builder") == "explicit" else None
-        from_head(graph, table)  # type: ignore[arg-type]  # a table holds no bfloat16
+        graph = reading.graph_of(found)
+        if found.kind == "circuit":
+            reading.circuit(found, graph)
+        elif found.kind == "scores":
+            reading.scored(found, graph)

@@ -99,12 +99,28 @@ def test_verify_looks_at_the_chain_and_the_graph(mi: Session) -> None:
     assert ["link" in done.text.splitlines()[0], "graph" in done.text.splitlines()[1]] == [True, True]
 
 
+def test_verify_finds_edges_and_scores_of_another_graph(mi: Session) -> None:
+    streams.write_scores("scores.jsonl")
+    mi("prune", "--top", "3", "scores.jsonl", "-o", "circuit.jsonl").ok()
+    made = stream.read("circuit.jsonl", ["circuit"])
+    assert mi("verify", "circuit.jsonl", "scores.jsonl").code == 0
+    stream.write("circuit.jsonl", made.head, [*made.records, {"edge": "a99.h0->logits", "score": 1.0}])
+    head, tensors = streams.scores()
+    stream.write("scores.jsonl", head, [], {"scores": {"edge": tensors["scores"]["edge"][:-1]}})
+    done = mi("verify", "circuit.jsonl", "scores.jsonl")
+    assert done.code == 1
+    lines = done.text.splitlines()
+    assert lines[0].startswith("circuit.jsonl: damaged: ")
+    assert "a99.h0->logits" in lines[0]
+    assert lines[1].startswith("scores.jsonl: damaged: ")
+
+
 def test_verify_of_a_file_that_is_not_there_is_bad_input(mi: Session) -> None:
     streams.write_examples("examples.jsonl")
     done = mi("verify", "none.jsonl", "examples.jsonl")
     assert done.code == 3
     assert "examples.jsonl: whole" in done.text
-    assert "none.jsonl: damaged: no such file" in done.text
+    assert "none.jsonl: absent: no such file" in done.text
 
 
 # schema
