@@ -104,14 +104,14 @@ def test_verify_finds_edges_and_scores_of_another_graph(mi: Session) -> None:
     mi("prune", "--top", "3", "scores.jsonl", "-o", "circuit.jsonl").ok()
     made = stream.read("circuit.jsonl", ["circuit"])
     assert mi("verify", "circuit.jsonl", "scores.jsonl").code == 0
-    stream.write("circuit.jsonl", made.head, [*made.records, {"edge": "a99.h0->logits", "score": 1.0}])
+    stream.write("circuit.jsonl", made.head, [*made.records, {**made.records[0], "src": "a99.h0"}])
     head, tensors = streams.scores()
     stream.write("scores.jsonl", head, [], {"scores": {"edge": tensors["scores"]["edge"][:-1]}})
     done = mi("verify", "circuit.jsonl", "scores.jsonl")
     assert done.code == 1
     lines = done.text.splitlines()
     assert lines[0].startswith("circuit.jsonl: damaged: ")
-    assert "a99.h0->logits" in lines[0]
+    assert "a99.h0" in lines[0]
     assert lines[1].startswith("scores.jsonl: damaged: ")
 
 
