@@ -293,3 +293,16 @@ def test_of_a_hub_model_config_and_tokenizer_are_fetched_and_no_weights(
     assert link["argv"][-4:] == ["--model", "some/model", "--revision", "v1"]
     mi("data", "filter", "-m", "some/model", stdin=mi("data", "ioi", "-n", "3").ok().out).ok()
     assert (snapshot / "model.safetensors").is_file()
+
+
+def test_offline_what_was_fetched_for_its_text_has_no_weights(
+    mi: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in embedded.path("default").glob("*.json"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    examples = mi("data", "ioi", "-n", "3", "-m", "some/model").ok().out
+    done = mi("data", "filter", "-m", "some/model", stdin=examples)
+    assert done.code == 3
+    assert "of some/model there are no weights in *.safetensors" in done.err
+    assert "offline" in done.err
