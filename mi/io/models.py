@@ -91,7 +91,7 @@ def _from_hub(ref: str, revision: str | None, patterns: list[str]) -> Located:
             "embedded models: " + ", ".join(_embedded_names()),
             place="-m",
         ) from None
-    if "*.safetensors" in patterns and not any(folder.glob(kind) for kind in ("*.safetensors", "*.bin")):
+    if "*.safetensors" in patterns and not any(any(folder.glob(kind)) for kind in ("*.safetensors", "*.bin")):
         # Offline, the hub's library hands out what an earlier and smaller request left there.
         raise MiError(
             f"of {ref} there are no weights in {', '.join(p for p in patterns if p not in _TEXT)}",
