@@ -20,8 +20,8 @@ def verify(
     """Check the digests of streams and of their tensors.
 
     Every byte is read: the digest in the end line, the digest of every tensor file, the links of the chain, the graph,
-    and whether circuits and scores belong to it. Exit code 1 means that something is damaged or missing; with -q nothing
-    is printed.
+    and whether circuits and scores belong to it. Exit code 1 means that something is damaged or missing; with -q
+    nothing is printed.
 
     Examples:
       mi verify circuit.jsonl
