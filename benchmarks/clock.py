@@ -54,9 +54,8 @@ def ratio(
 
 def of_times(units: list[float], works: list[float]) -> Ratio:
     ratios = [2 * work / (units[i] + units[i + 1]) for i, work in enumerate(works)]
-    low, median, high = statistics.quantiles(ratios * 2, n=4, method="inclusive") if len(ratios) == 1 else (
-        statistics.quantiles(ratios, n=4, method="inclusive")
-    )
+    spread = ratios if len(ratios) > 1 else ratios * 2  # quartiles need two points
+    low, median, high = statistics.quantiles(spread, n=4, method="inclusive")
     return Ratio(
         median, low, high, min(ratios), max(ratios), len(works), statistics.median(units), statistics.median(works)
     )
