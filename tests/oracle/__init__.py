@@ -1,5 +1,5 @@
 """Slow, plain implementations in float64, written from the definitions.
 
-They share no code with the package under test and know Hugging Face models only through state dicts and configs; but for
-`families`, which has the models' own modules compute, under hooks.
+They share no code with the package under test and know Hugging Face models only through state dicts and configs; but
+`families` has the models' own modules compute, under hooks.
 """
