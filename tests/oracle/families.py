@@ -9,8 +9,8 @@ receiver has that norm of its own sum of heads (spec A4).
     input of v = positions + x_input + sum over layers l of [ post_l(b_O + sum_h x_{l,h}) + x_{m_l} ],
     x_u = replacement_u + gate_{u,v} (a_u - replacement_u)
 
-Keys and values that query heads share are each query head's own (spec A3). Where a norm runs over all heads' queries
-(keys) side by side, it runs over those that each query head has read for itself.
+Keys and values that query heads share are each query head's own (spec A3). A norm over all keys of a layer runs over
+those of one query head of each group at a time: the first ones, then the second ones, and so on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Family:
     mlp: Callable[[nn.Module, Tensor], Tensor]  # from the stream to the stream
     parallel: bool = False
     columns: str = "side by side"  # of one projection of all three
-    wide_norms: tuple[str, str] | None = None  # of q and k, over all heads
 
 
 def _plain(norm: str, mlp: str, after: str | None = None) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -134,7 +133,6 @@ def describe(config: Any) -> Family:
             before_heads=None,
             after_heads="post_attention_layernorm",
             mlp=_plain("", "mlp", "post_feedforward_layernorm"),
-            wide_norms=("self_attn.q_norm", "self_attn.k_norm"),
         )
     assert kind in ("llama", "mistral", "qwen2", "qwen3", "gemma", "mixtral", "qwen3_moe"), kind
     return _llama()
@@ -348,7 +346,7 @@ class Brute:
         self, layer: int, reads: list[list[Tensor]], call: tuple[tuple[Any, ...], dict[str, Any]]
     ) -> list[Tensor]:
         """z of all heads side by side, in as many runs of the attention as there are heads: in each, one head has its
-        own q, k and v, and only what it mixes is taken."""
+        own q, k and v in its place, and only what it mixes is taken."""
         block = self.blocks[layer]
         norm = block.get_submodule(self.family.before_heads) if self.family.before_heads else nn.Identity()
         each = self.heads // self.grouped
@@ -387,21 +385,10 @@ class Brute:
 
     def _give(self, block: nn.Module, head: int, projected: list[list[Tensor]]) -> list[Any]:
         """Hooks that make the projections' outputs those that the head has read."""
-        shared = head // (self.heads // self.grouped)
-        parts = [
-            torch.cat(projected[0], -1),
-            torch.cat([projected[1][head]] * self.grouped, -1),
-            torch.cat([projected[2][head]] * self.grouped, -1),
-        ]
+        each = self.heads // self.grouped
+        alike = range(head % each, self.heads, each)  # one query head of each group
+        parts = [torch.cat(projected[0], -1), *(torch.cat([projected[part][h] for h in alike], -1) for part in (1, 2))]
         hooks = []
-        if self.family.wide_norms is not None:
-            # Over the keys of all query heads; the module's own norm is over those of the shared ones.
-            key_norm: Any = block.get_submodule(self.family.wide_norms[1])
-            every = torch.cat(projected[1], -1)
-            scale = torch.rsqrt(every.square().mean(-1, keepdim=True) + key_norm.variance_epsilon)
-            gains = key_norm.weight.view(self.grouped, -1)[shared]
-            given = torch.cat([projected[1][head] * scale * gains] * self.grouped, -1)
-            hooks.append(key_norm.register_forward_hook(lambda *_: given))
         if len(self.family.projections) == 3:
             for path, part in zip(self.family.projections, parts, strict=True):
                 hooks.append(block.get_submodule(path).register_forward_hook(lambda *_, part=part: part))
