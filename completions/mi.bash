@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval check pipe view log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -571,6 +571,34 @@ _mi() {
             :
             return
             ;;
+        'check --baseline')
+            :
+            return
+            ;;
+        'check --max-drop')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'check --min')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'check --max')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'check --confidence')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'check --format')
+            _mi_words 'text json junit github sarif'
+            return
+            ;;
+        'check --output' | 'check -o')
+            :
+            return
+            ;;
         'pipe --output' | 'pipe -o')
             :
             return
@@ -637,6 +665,7 @@ _mi() {
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
+            'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'log') _mi_words '--help --json --output --quiet --script -h -o -q' ;;

@@ -11,6 +11,7 @@ complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
 complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
+complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a log -d 'show the commands that made a stream, or a script that repeats them'
@@ -264,6 +265,20 @@ complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from check' -F
+complete -c mi -n '__fish_seen_subcommand_from check' -l baseline -d 'The report to compare with.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from check' -l max-drop -d 'How much worse than the baseline NAME may be; if not given, faithfulness=0.02 (of a curve: cpr).' -x
+complete -c mi -n '__fish_seen_subcommand_from check' -l min -d 'NAME must be at least N.' -x
+complete -c mi -n '__fish_seen_subcommand_from check' -l max -d 'NAME may be at most N.' -x
+complete -c mi -n '__fish_seen_subcommand_from check' -l confidence -d 'Of the intervals that decide.' -x
+complete -c mi -n '__fish_seen_subcommand_from check' -l strict -d 'What cannot be told counts as failed.'
+complete -c mi -n '__fish_seen_subcommand_from check' -l update -d 'Make the report the new baseline and say what changed; nothing is judged.'
+complete -c mi -n '__fish_seen_subcommand_from check' -l format -d 'How findings are written.' -x -a 'text json junit github sarif'
+complete -c mi -n '__fish_seen_subcommand_from check' -l json -d 'The same as --format json: a line of JSON each.'
+complete -c mi -n '__fish_seen_subcommand_from check' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from check' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from check' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from pipe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from pipe' -l json -d 'Write the stream itself on a terminal too, not a table.'

@@ -86,16 +86,17 @@ def report(
     value: np.ndarray,
     clean: np.ndarray,
     empty: np.ndarray,
-    ids: Sequence[str],
+    examples: Sequence[Mapping[str, Any]],
     clusters: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Records of a report: every example at every point, then summaries. ``value`` is [circuit, example]."""
+    """Records of a report: every example at every point, then summaries. ``value`` is [circuit, example]; ``examples``
+    say which each is (`named`)."""
     records = [
         _example(point, example, value[point.row, row], clean[row], empty[row])
         for point in circuits.points
-        for row, example in enumerate(ids)
+        for row, example in enumerate(examples)
     ]
-    n = len(ids)
+    n = len(examples)
     for name, estimate in statistics.means({"clean": clean, "empty": empty}, clusters=clusters).items():
         records.append({"summary": name, **_numbers(estimate), "n": n})
     why = statistics.undetermined(clean, empty, clusters)
@@ -115,8 +116,14 @@ def report(
     return records
 
 
-def _example(point: Point, example: str, value: float, clean: float, empty: float) -> dict[str, Any]:
-    return {"id": example, **_place(point), "value": float(value), "clean": float(clean), "corrupted": float(empty)}
+def named(identity: str, digest: str, template: str) -> dict[str, Any]:
+    """Which example a record is of: its id, its digest where the id is not that already, its template if it has one."""
+    made = {"id": identity, "digest": "" if digest == identity else digest, "template": template}
+    return {key: value for key, value in made.items() if value or key == "id"}
+
+
+def _example(point: Point, example: Mapping[str, Any], value: float, clean: float, empty: float) -> dict[str, Any]:
+    return {**example, **_place(point), "value": float(value), "clean": float(clean), "corrupted": float(empty)}
 
 
 def _place(point: Point) -> dict[str, Any]:

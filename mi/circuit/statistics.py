@@ -82,7 +82,7 @@ def means(
 ) -> dict[str, Estimate]:
     """The mean of each column of per-example values [N], with its interval."""
     values = np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
-    sums, counts = _resampled_sums(values, clusters, resamples, seed)
+    sums, counts = resampled_sums(values, clusters, resamples, seed)
     return dict(zip(columns, _estimates(values.mean(axis=1), sums / counts[:, None], level), strict=True))
 
 
@@ -123,7 +123,7 @@ def _faithfulness(
 ) -> tuple[np.ndarray, np.ndarray]:
     """f of every circuit [K], and of every circuit in every resample [B, K]."""
     values = np.vstack([value, clean, empty]).astype(np.float64)  # [K + 2, N]
-    sums, _ = _resampled_sums(values, clusters, resamples, seed)
+    sums, _ = resampled_sums(values, clusters, resamples, seed)
     # a ratio of differences of means is a ratio of differences of sums: the sizes of a resample cancel
     circuit, model, nothing = sums[:, :-2], sums[:, -2:-1], sums[:, -1:]
     usable = (model != nothing)[:, 0]  # a resample in which M and 0 are equal has no f
@@ -132,7 +132,7 @@ def _faithfulness(
     return (mean[:-2] - mean[-1]) / (mean[-2] - mean[-1]), draws
 
 
-def _resampled_sums(
+def resampled_sums(
     values: np.ndarray, clusters: Sequence[str] | None, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of each row of `values` [M, N] over resampled examples [B, M], and the number of examples drawn [B]."""

@@ -107,10 +107,11 @@ def score(
 
     def compute(ready: Model) -> Result:
         from mi.circuit.reading import circuit, scored
-        from mi.circuit.report import of_scores, report, single
+        from mi.circuit.report import named, of_scores, report, single
         from mi.core.circuits import run_circuits
         from mi.core.means import given
         from mi.show.progress import progress
+        from mi.tasks.task import record_id
 
         graph = ready.graph
         if piped.kind == "circuit":
@@ -145,6 +146,7 @@ def score(
         }
         if piped.kind == "scores":
             said["selector"] = rule
+        each = [named(e.id, record_id(e.record), e.template) for e in encoded]
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
         parts = {key: examples.head[key] for key in ("task", "examples")}
         return work.Result(
@@ -156,7 +158,7 @@ def score(
                 "graph": ready.graph.head(),
                 "scoring": said,
             },
-            records=report(circuits, got.value, got.clean, got.corrupted, [e.id for e in encoded]),
+            records=report(circuits, got.value, got.clean, got.corrupted, each),
         )
 
     work.produce(

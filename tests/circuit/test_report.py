@@ -69,7 +69,9 @@ def test_records_say_the_size_in_edges_and_in_units(level):
     assert (circuits.neurons is None) == (level == "node")
     n = 12
     clean, empty = np.linspace(3, 4, n), np.zeros(n)
-    records = report.report(circuits, clean[None] / 2, clean, empty, [str(i) for i in range(n)])
+    records = report.report(
+        circuits, clean[None] / 2, clean, empty, [report.named(str(i), str(i), "") for i in range(n)]
+    )
     finer = {"nodes": GRAPH.n_sources} if level == "node" else {"neurons": units.n, "weighted_edges": GRAPH.n_edges}
     faithful = next(record for record in records if record.get("summary") == "faithfulness")
     for record in (records[0], faithful):
@@ -86,7 +88,9 @@ def test_a_curve_says_what_its_shares_are_of(level):
     circuits = report.of_scores(units, np.random.default_rng(3).normal(size=units.n))
     n = 12
     value = np.tile(np.linspace(3, 4, n), (len(circuits.masks), 1))
-    records = report.report(circuits, value, value[0], np.zeros(n), [str(i) for i in range(n)])
+    records = report.report(
+        circuits, value, value[0], np.zeros(n), [report.named(str(i), str(i), "") for i in range(n)]
+    )
     table = report_tables("", {}, records, 0)[1]
     assert [column.name for column in table.columns][1:3] == [f"of {level}s", "edges"]
     assert table.rows[9][2] == str(GRAPH.n_edges)

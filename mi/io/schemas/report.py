@@ -7,6 +7,8 @@ from mi.io.schemas.shape import COUNT, NUMBER, TEXT, Schema, either, nullable, s
 EXAMPLE: Schema = thing(
     ("id", "value"),
     id=TEXT,
+    digest=TEXT,  # of the example's contents; the id itself where it is not said
+    template=TEXT,
     size=nullable(COUNT),
     nominal=nullable(NUMBER),
     mode={"enum": ["signed", "absolute", None]},
