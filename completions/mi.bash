@@ -275,6 +275,10 @@ _mi() {
             _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
+        'attribute --shard')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'attribute --compat')
             _mi_words 'mib'
             return
@@ -658,9 +662,9 @@ _mi() {
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
-            'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean -h -o -q' ;;
+            'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;

@@ -131,6 +131,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What t
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l shard -d 'Score only the I-th of N parts of the examples; \'mi merge --sum\' joins them.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the first N examples of each split only.' -x
@@ -196,6 +197,7 @@ complete -c mi -n '__fish_seen_subcommand_from merge' -l mean -d 'Take the mean 
 complete -c mi -n '__fish_seen_subcommand_from merge' -l min -d 'Take the smallest of the scores, signs included.'
 complete -c mi -n '__fish_seen_subcommand_from merge' -l max -d 'Take the largest of the scores, signs included.'
 complete -c mi -n '__fish_seen_subcommand_from merge' -l rank-mean -d 'Take the mean of the ranks by magnitude, each with the sign of its score.'
+complete -c mi -n '__fish_seen_subcommand_from merge' -l sum -d 'Join all shards of one run of \'mi attribute --shard\'.'
 complete -c mi -n '__fish_seen_subcommand_from merge' -l normalise -d 'First divide each file\'s scores by their mean magnitude.'
 complete -c mi -n '__fish_seen_subcommand_from merge' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from merge' -l json -d 'Write the stream itself on a terminal too, not a table.'

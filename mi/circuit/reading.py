@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mi.circuit import partial
 from mi.circuit.graph import Graph, from_head
 from mi.circuit.levels import LEVELS, Circuit, Units
 from mi.circuit.select import check_scores
@@ -61,8 +62,15 @@ def level_of(stream: Stream) -> str:
     return str(level)
 
 
+def units_of(stream: Stream) -> Units:
+    """What a stream scores one by one."""
+    graph, level = graph_of(stream), level_of(stream)
+    return Units(graph, level, _width(stream, graph) if level == "neuron" else 0)
+
+
 def selector_of(stream: Stream) -> str:
     """How these scores ask to be chosen from where nobody says otherwise: top, or greedy (information flow routes)."""
+    partial.refuse(stream)
     selector = (stream.head.get("attribution") or {}).get("selector", "top")
     if selector not in ("top", "greedy"):
         raise MiError(f"the selector {selector!r} is not one that this mi knows", place=f"{stream.origin}:1")
@@ -120,6 +128,7 @@ def scored_edges(stream: Stream, graph: Graph) -> Scored:
 
 def scored(stream: Stream, graph: Graph) -> Scored:
     """The scores of a stream, from its records where it has any, else from its blob."""
+    partial.refuse(stream)
     if stream.records or stream.kind == "circuit":
         return _from_records(stream, graph)
     if "scores" not in stream.blobs:

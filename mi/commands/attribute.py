@@ -13,6 +13,9 @@ from mi.errors import UsageError
 from mi.options import Option
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from mi.circuit.partial import Shard
     from mi.core.attribute import Attribution
     from mi.core.model import Model
     from mi.io.stream import Stream
@@ -82,6 +85,15 @@ def attribute(
     means: options.Means = None,
     seed: options.Seed = 0,
     metric: options.Metric = None,
+    shard: Annotated[
+        str | None,
+        Option(
+            "--shard",
+            metavar="I/N",
+            show_default=False,
+            help="Score only the I-th of N parts of the examples; 'mi merge --sum' joins them.",
+        ),
+    ] = None,
     compat: Annotated[
         Literal["mib"] | None,
         Option("--compat", show_default=False, help="Give the numbers of the MIB code, mistakes included."),
@@ -109,6 +121,9 @@ def attribute(
     Reads a cache or examples and uses the train split. A positive score means that the edge helps the task. The
     default is EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
 
+    A set that is too large for one job is cut up with --shard: each job writes what its part adds up to, with counts,
+    and `mi merge --sum` makes of all parts what one job would have written.
+
     The method exact also reads scores: it then looks only at the units that they rank highest, and scores all others 0.
 
     Examples:
@@ -120,6 +135,8 @@ def attribute(
         mi attribute cache.jsonl --level node --method eap-ig --steps 10 --rule midpoint
 
         mi attribute cache.jsonl | mi attribute --method exact --top 500 -o checked.jsonl
+
+        mi attribute cache.jsonl --shard 2/5 -o part-2.jsonl
     """
     from mi import work
     from mi.circuit.ranked import highest
@@ -149,6 +166,7 @@ def attribute(
             raise UsageError(f"--{flag} means nothing to {method}", "it is a flag of exact")
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
+    cut = _cut(shard, missed_bound)
     piped = stream.read(file, ("examples", "cache", *(["scores"] if patches else [])), work.import_libraries)
     head = piped.head
     ranked = _ranked(piped, on, top)
@@ -168,13 +186,14 @@ def attribute(
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
     read = needs(measure) if entry.needs_metric else dict.fromkeys(needs(measure), False)
     encoded = subject.encoded(examples, rows, chosen, begin, **read)
+    taken = _taken(cut, encoded)
     if dry_run:
         located = chosen.located.config()
         forwards, backwards = methods.cost(config, shape_of(located).n_layers)
         if patches:
             forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
             forwards += missed_bound or 0
-        lengths = [len(example.clean) for example in encoded]
+        lengths = [len(encoded[row].clean) for row in taken]
         note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
         return
     work.keep_examples(examples.records)
@@ -184,7 +203,7 @@ def attribute(
         from mi.core.means import given
         from mi.show.progress import progress
 
-        with progress(len(encoded), "attribute") as bar:
+        with progress(len(taken), "attribute") as bar:
             got = score(
                 ready,
                 encoded,
@@ -202,10 +221,11 @@ def attribute(
                 direction=direction,
                 backward=rules,
                 only=only,
+                part=taken,
                 on_done=bar.advance,
                 on_halved=work.say_halved(),
             )
-        said = _said(config, got, encoded, which, ablation, measure)
+        said = _said(config, got, len(taken), which, ablation, measure)
         said |= replaced.said()
         said["executor"] = ready.executor(executor).name
         if only is not None and ranked is not None:
@@ -228,11 +248,9 @@ def attribute(
                     on_halved=work.say_halved(),
                 )
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
-        return work.Result(
-            head={**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said},
-            records=[],
-            tensors={"scores": _tensors(got)},
-        )
+        made = {**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said}
+        tensors = _as_shard(made, cut, got, _sets(examples.records, rows, taken), only) if cut else _tensors(got)
+        return work.Result(head=made, records=[], tensors=tensors)
 
     work.produce(
         compute,
@@ -248,7 +266,7 @@ def attribute(
         output=output,
         json=json,
         fresh=fresh,
-        warnings=_warnings,
+        warnings=warnings,
     )
 
 
@@ -265,9 +283,7 @@ def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
     return stream.read(on, ("scores",)) if on else None
 
 
-def _said(
-    config: methods.Config, got: Attribution, encoded: Sequence[Any], which: str, ablation: str, measure: str
-) -> dict[str, Any]:
+def _said(config: methods.Config, got: Attribution, n: int, which: str, ablation: str, measure: str) -> dict[str, Any]:
     """What the head says about how the scores were made."""
     from mi import work
 
@@ -276,7 +292,7 @@ def _said(
         "method": config.method,
         "level": config.level,
         "split": which,
-        "n": len(encoded),
+        "n": n,
         "plan": work.plan_summary(got.plan),
         "halved": got.halved,
     }
@@ -299,6 +315,54 @@ def _said(
     if _is_complete(got):
         said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
     return said
+
+
+def _cut(shard: str | None, missed_bound: int | None) -> Shard | None:
+    """What --shard says."""
+    from mi.circuit import partial
+
+    if shard and missed_bound:
+        raise UsageError("--missed-bound needs all examples, and --shard takes some", "leave one of them away")
+    return partial.parse(shard) if shard else None
+
+
+def _taken(cut: Shard | None, encoded: Sequence[Any]) -> np.ndarray:
+    """The places of the examples to score: all, or those of the shard."""
+    import numpy as np
+
+    from mi.circuit import partial
+    from mi.core.shards import deal
+
+    if cut is None or not encoded:
+        return np.arange(len(encoded))
+    partial.check_size(cut, len(encoded))
+    return deal([len(example.clean) for example in encoded], cut.index - 1, cut.of)
+
+
+def _sets(
+    records: Sequence[Mapping[str, Any]], rows: Sequence[int], taken: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the whole set and the shard's part of it are: how many examples, and their digest."""
+    from mi.io.examples import examples_digest
+
+    def said(chosen: Sequence[int]) -> dict[str, Any]:
+        return {"n": len(chosen), "sha256": examples_digest(records[row] for row in chosen)}
+
+    return said(rows), said([rows[place] for place in taken])
+
+
+def _as_shard(
+    head: dict[str, Any], cut: Shard, got: Attribution, sets: tuple[Any, Any], only: np.ndarray | None
+) -> dict[str, Any]:
+    """Make the head that of a shard; its tensors."""
+    from mi.circuit import partial
+    from mi.io import canonical
+
+    assert got.sums is not None
+    head["attribution"].pop("completeness", None)  # it is of a whole set
+    looked_at = None if only is None else canonical.sha256(only.astype("<i8").tobytes())
+    head["partial"] = partial.head(cut, *sets, looked_at)
+    return {partial.BLOB: partial.tensors(got.sums)}
 
 
 def _check_missed(config: methods.Config, ranked: Stream | None) -> None:
@@ -341,18 +405,15 @@ def _n_units(config: Mapping[str, Any], level: str) -> int:
 def _tensors(got: Attribution) -> dict[str, Any]:
     import numpy as np
 
-    return {
-        got.level: got.scores.astype(np.float32),
-        f"{got.level}_shards": got.shards,
-        "shard_n": got.shard_n,
-    }
+    vectors = {got.level: got.scores.astype(np.float32), f"{got.level}_shards": got.shards, "shard_n": got.shard_n}
+    return {"scores": vectors}
 
 
 def _is_complete(got: Attribution) -> bool:
     return got.loss_change == got.loss_change and got.attributed == got.attributed  # neither is NaN
 
 
-def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+def warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was missed; and completeness: the input's scores should sum to the change of the loss (spec I3)."""
     missed = head["attribution"].get("missed")
     if missed:

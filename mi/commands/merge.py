@@ -1,4 +1,4 @@
-"""`mi merge`: several rankings of the same graph in, one out."""
+"""`mi merge`: several rankings of the same graph in, one out; or the shards of one run in, its scores out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def merge(
         Argument(
             metavar="[FILE]...",
             show_default=False,
-            help="Scores to merge, two files or more; one may be -, standard input.",
+            help="Scores to merge, two files or more, or all shards of a run; one may be -, standard input.",
         ),
     ] = None,
     mean: Annotated[bool, Option("--mean", help="Take the mean of the scores.")] = False,
@@ -35,6 +35,7 @@ def merge(
     rank_mean: Annotated[
         bool, Option("--rank-mean", help="Take the mean of the ranks by magnitude, each with the sign of its score.")
     ] = False,
+    total: Annotated[bool, Option("--sum", help="Join all shards of one run of 'mi attribute --shard'.")] = False,
     normalise: Annotated[
         bool, Option("--normalise", help="First divide each file's scores by their mean magnitude.")
     ] = False,
@@ -52,6 +53,9 @@ def merge(
     The sums over shards, from which standard errors and `mi prune --stable` come, are merged by --mean where all files
     scored the same examples. Otherwise they are left out, which is said. What one file does not score stays unscored.
 
+    --sum is another thing: it joins the shards of one run to the scores that the run in one piece would have written,
+    sums over shards included. All shards must be there, each once and of the same run; their order does not matter.
+
     Examples:
 
         mi merge --mean eap.jsonl eap-ig.jsonl -o both.jsonl
@@ -63,9 +67,16 @@ def merge(
         mi merge --min a.jsonl b.jsonl c.jsonl | mi view --top 20
 
         mi merge --max a.jsonl b.jsonl -o either.jsonl
+
+        mi merge --sum part-*.jsonl -o scores.jsonl
     """
-    rule = _rule({"mean": mean, "min": least, "max": most, "rank-mean": rank_mean})
-    names = _names(files or [])
+    rule = _rule({"mean": mean, "min": least, "max": most, "rank-mean": rank_mean, "sum": total})
+    names = _names(files or [], 1 if rule == "sum" else 2)
+    if rule == "sum":
+        if normalise:
+            raise UsageError("--normalise means nothing with --sum", "the shards of a run have one scale")
+        _sum(names, output, json)
+        return
     if normalise and rule == "rank-mean":
         raise UsageError("--normalise means nothing with --rank-mean", "ranks have no scale")
 
@@ -91,7 +102,7 @@ def merge(
     else:
         sums = rules.merged_shards([part.shards for part in parts if part.shards is not None], scales)
         arrays |= {f"{units.level}_shards": sums.reshape(-1, *units.shape), "shard_n": parts[0].shard_n}
-    head = _head(inputs, base, rule, units.level, scales)
+    head = _head(inputs, base, _said(inputs, rule, units.level, scales))
     blobs = {name: base.stream.blobs[name] for name in reading.graph_blobs(base.stream)}
     emit(head, [], {"scores": arrays, **blobs}, output=output, json=json)
 
@@ -117,16 +128,46 @@ def _rule(flags: Mapping[str, bool]) -> str:
             if named
             else "how to merge is not said"
         )
-        raise UsageError(fact, "give one of --mean, --min, --max and --rank-mean")
+        raise UsageError(fact, "give one of --mean, --min, --max, --rank-mean and --sum")
     return named[0]
 
 
-def _names(files: Sequence[str]) -> list[str]:
-    if len(files) < 2:
-        raise UsageError(f"{len(files)} file{'s' * (len(files) != 1)} to merge", "give two or more; one may be -")
+def _names(files: Sequence[str], least: int) -> list[str]:
+    if len(files) < least:
+        hint = "give all shards" if least == 1 else "give two or more"
+        raise UsageError(f"{len(files)} file{'s' * (len(files) != 1)} to merge", f"{hint}; one may be -")
     if list(files).count(STDIN) > 1:
         raise UsageError("standard input is named twice", "one of the files may be -")
     return list(files)
+
+
+def _sum(names: Sequence[str], output: str | None, json: bool) -> None:
+    """The shards of one run as its scores."""
+    import numpy as np
+
+    from mi.circuit import reading
+    from mi.commands import merge_sum
+    from mi.commands.attribute import warnings
+    from mi.show.notes import note
+    from mi.show.output import emit
+
+    inputs = merge_sum.in_order([_read(name) for name in names])
+    base = next((each for each in inputs if each.name == STDIN), inputs[0])
+    units = reading.units_of(base.stream)
+    made, shard_n = merge_sum.whole(inputs, units)
+    if text := merge_sum.unlike(inputs):
+        note(text)
+    arrays = {
+        units.level: made.scores.astype(np.float32),
+        f"{units.level}_shards": made.shards,
+        "shard_n": shard_n,
+    }
+    head = _head(inputs, base, merge_sum.attribution(inputs, made))
+    del head["partial"]
+    for text in warnings(head, []):
+        note(text)
+    blobs = {name: base.stream.blobs[name] for name in reading.graph_blobs(base.stream)}
+    emit(head, [], {"scores": arrays, **blobs}, output=output, json=json)
 
 
 def _read(name: str) -> Given:
@@ -207,29 +248,34 @@ def _examples(given: Given) -> str | None:
     return (given.stream.head.get("examples") or {}).get("sha256")
 
 
-def _head(inputs: Sequence[Given], base: Given, rule: str, level: str, scales: list[float] | None) -> dict[str, Any]:
-    """The head of the stream that was piped in, or named first, with what is true of all; and where all came from."""
-    from mi.io import chain
-    from mi.io.chain import Invocation
-    from mi.run import invocation
-
+def _said(inputs: Sequence[Given], rule: str, level: str, scales: list[float] | None) -> dict[str, Any]:
+    """What the head says of a merged ranking: what it is of, and what is true of all of them."""
     said: dict[str, Any] = {
         "method": "merge",
         "rule": rule,
         "level": level,
         "of": [dict(each.attribution) for each in inputs],
-        **{key: _common(inputs, key) for key in ("metric", "ablation", "n")},
+        **{key: _common(inputs, key) for key in ("metric", "ablation", "n", "selector")},
         # a circuit is not scored on examples that one of its rankings has seen without a word
         "split": _common(inputs, "split") or "all",
         "scales": scales,
     }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _head(inputs: Sequence[Given], base: Given, attribution: Mapping[str, Any]) -> dict[str, Any]:
+    """The head of the stream that was piped in, or named first; and where all came from."""
+    from mi.io import chain
+    from mi.io.chain import Invocation
+    from mi.run import invocation
+
     others = [each for each in inputs if each is not base]
     given = [chain.given(each.name, _digest(each)) for each in others]
     command = invocation()
     words = [*command.argv, *(STDIN if each is base else each.name for each in inputs)]
     head = {
         **base.stream.head,
-        "attribution": {key: value for key, value in said.items() if value is not None},
+        "attribution": dict(attribution),
         "merged": [
             {"name": item["name"], "sha256": item["sha256"], "chain": each.stream.head.get("chain", [])}
             for item, each in zip(given, others, strict=True)

@@ -69,10 +69,13 @@ def _facts(found: stream.Stream) -> Iterator[str]:
         raise MiError(fault, "the head was edited", place=f"{found.origin}:1")
     yield count(len(found.head.get("chain", [])), "command")
     if found.head.get("graph"):
-        from mi.circuit import reading  # numpy, which a stream without a graph does not need
+        from mi.circuit import partial, reading  # numpy, which a stream without a graph does not need
 
         graph = reading.graph_of(found)
         if found.kind == "circuit":
             reading.circuit(found, graph)
+        elif shard := partial.shard_of(found):
+            partial.read(found, reading.units_of(found))
+            yield str(shard)
         elif found.kind == "scores":
             reading.scored(found, graph)

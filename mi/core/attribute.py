@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from mi.circuit.levels import Units
+from mi.circuit.sums import Sums, whole
 from mi.core import batches, methods, replacement
 from mi.core.job import Job, Scored
 from mi.core.memory import halving
@@ -21,7 +23,8 @@ from mi.core.methods import Config, Method
 from mi.core.metrics import METRICS, Metric, metric_named
 from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given
-from mi.core.shards import Sums
+from mi.core.shards import Adding
+from mi.core.team import ALONE, Found, Team
 from mi.errors import MiError, UsageError
 from mi.tasks.encode import Encoded
 
@@ -45,6 +48,7 @@ class Attribution:
     attributed: float
     plan: list[list[int]] = field(repr=False)
     halved: int = 0
+    sums: Sums | None = field(default=None, repr=False)  # what the scores are the mean of, before any scale
 
     @property
     def level(self) -> str:
@@ -84,12 +88,16 @@ def attribute(
     direction: str | None = None,
     backward: Sequence[str] | None = None,
     only: np.ndarray | None = None,
+    part: np.ndarray | None = None,
+    team: Team = ALONE,
     on_done: Callable[[float], None] = lambda n: None,
     on_halved: Callable[[int], None] = lambda n: None,
 ) -> Attribution:
     """Scores of every unit of the level (None: the method's own first level) of the model's graph.
 
-    ``only`` are the units that a method which takes them one by one is to look at; the others score 0.
+    ``only`` are the units that a method which takes them one by one is to look at; the others score 0. ``part`` are the
+    places of the examples to score (None: all); what depends on the whole set, such as its means, still does. The
+    ``team`` shares the work; the scores are those of all in the process that leads it.
 
     Raises:
         UsageError: a combination that has no meaning.
@@ -116,8 +124,11 @@ def attribute(
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
-    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
-    instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
+    plan = partial(_plan, model, lengths, batch_size)
+    every = np.arange(len(examples))
+    instead = replacement.make(
+        ablation, model, runner, examples, plan(team.mine(every, lengths)), on_halved, given, team
+    )
     bar = _Bar(on_done)
     job = Job(model, runner, config, chosen, instead, [example.id for example in examples], only, bar.advance)
     divisor = _reference_batches(len(examples), batch_size) if compat == "mib" else None
@@ -128,8 +139,16 @@ def attribute(
         total.add(batch, entry.run(job, batch))
         bar.finish(len(part))
 
-    done, halved = halving(rows, work, on_halved)
-    return total.attribution(done, halved)
+    mine = team.mine(every if part is None else np.sort(part), lengths)
+    done, halved = halving(plan(mine), work, on_halved)
+    return total.attribution(team.found(Found(total.sums(mine), done, halved)))
+
+
+def _plan(model: Model, lengths: Sequence[int], batch_size: int | None, rows: np.ndarray) -> list[list[int]]:
+    """The batch plan of the examples at ``rows``, as places in the whole set."""
+    of_rows = [lengths[row] for row in rows]
+    made = batches.plan_for(model.adapter, of_rows, model.dtype.itemsize, batch_size)
+    return [[int(rows[place]) for place in batch] for batch in made]
 
 
 class _Bar:
@@ -165,37 +184,49 @@ class _Total:
         self._job, self._method, self._divisor = job, method, divisor
         width = job.model.adapter.d_model if job.config.level == "neuron" else 0
         self._units = Units(job.model.graph, job.config.level, width)
-        self._sums = Sums(examples, self._units)
+        self._adding = Adding(examples, self._units)
         self._clean = np.full(len(examples), np.nan)
         self._loss_change = np.full(len(examples), np.nan)
+
+    @property
+    def _known(self) -> bool:
+        """Whether the two sides of completeness mean something."""
+        return self._method.complete and self._divisor is None
 
     def add(self, batch: batches.Batch, scored: Scored) -> None:
         rows = list(batch.rows)
         scores = scored.scores.cpu().numpy()
         if self._divisor is not None:
             scores = scores / self._divisor[rows].reshape(-1, *[1] * (scores.ndim - 1))
-        self._sums.add(rows, scores)
+        self._adding.add(rows, scores)
         if scored.clean is not None:
             self._clean[rows] = -scored.clean.double().cpu().numpy()
-            if scored.corrupted is not None:
+            if scored.corrupted is not None and self._known:
                 self._loss_change[rows] = (scored.corrupted - scored.clean).double().cpu().numpy()
 
-    def attribution(self, plan: list[list[int]], halved: int) -> Attribution:
-        shards = self._sums.by_shard
-        mean = shards.sum(0) / len(self._clean)
-        if self._method.scale is not None:
-            factor = self._method.scale(self._job, mean)
-            mean, shards = mean * factor, shards * np.nan_to_num(factor)
-        of_input = self._units.writer == self._job.model.layout.input
-        known = self._method.complete and self._divisor is None
+    def sums(self, rows: np.ndarray) -> Sums:
+        """Of the examples at ``rows``, which are those that were added."""
+        return Sums(
+            self._units,
+            self._adding.by_shard,
+            self._adding.n(rows),
+            rows,
+            self._clean[rows],
+            self._loss_change[rows],
+        )
+
+    def attribution(self, found: Found) -> Attribution:
+        scale = None if self._method.scale is None else partial(self._method.scale, self._job.config)
+        made = whole(found.sums, scale)
         return Attribution(
             config=self._job.config,
-            scores=mean,
-            shards=shards,
-            shard_n=self._sums.n,
-            clean=self._clean,
-            loss_change=float(self._loss_change.mean()) if known else float("nan"),
-            attributed=float(mean.ravel()[of_input].sum()) if known else float("nan"),
-            plan=plan,
-            halved=halved,
+            scores=made.scores,
+            shards=made.shards,
+            shard_n=found.sums.shard_n,
+            clean=found.sums.clean,
+            loss_change=made.loss_change,
+            attributed=made.attributed if self._known else float("nan"),
+            plan=found.plan,
+            halved=found.halved,
+            sums=found.sums,
         )

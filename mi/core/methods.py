@@ -16,6 +16,7 @@ from mi.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from mi.circuit.levels import Units
     from mi.core.batches import Batch
     from mi.core.job import Job, Scored
 
@@ -66,7 +67,9 @@ class Method:
     rule: str = ""  # the default where --rule means something
     flags: tuple[str, ...] = ()  # which of steps, rule, normalise-layers, direction, on, backward it takes
     compat: tuple[str, ...] = ()  # levels at which --compat means something
-    scale: Callable[[Job, np.ndarray], np.ndarray] | None = None  # of each unit, given all scores; NaN: not scored
+    scale: Callable[[Config, Units, np.ndarray], np.ndarray] | None = (
+        None  # of each unit, given all scores; NaN: not scored
+    )
     selector: str = ""  # how `mi prune` should choose by default
     complete: bool = False  # the input's scores should sum to the change of the loss (spec I3)
 
@@ -135,10 +138,10 @@ def _hisp(job: Job, batch: Batch) -> Scored:
     return run(job, batch)
 
 
-def _hisp_scale(job: Job, mean: np.ndarray) -> np.ndarray:
-    from mi.core.hisp import scale
+def _hisp_scale(config: Config, units: Units, mean: np.ndarray) -> np.ndarray:
+    from mi.circuit.sums import of_heads
 
-    return scale(job, mean)
+    return of_heads(units, mean, config.normalise_layers)
 
 
 def _relp(job: Job, batch: Batch) -> Scored:

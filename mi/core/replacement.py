@@ -19,6 +19,7 @@ from mi.core.executor import Executor
 from mi.core.memory import halving
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
+from mi.core.team import ALONE, Team
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 
@@ -111,15 +112,16 @@ def make(
     plan: Sequence[Sequence[int]],
     on_halved: Callable[[int], None] = lambda n: None,
     given: Given = NOTHING,
+    team: Team = ALONE,
 ) -> Replacement:
     """The replacement called ``name``. Where ``given`` holds no constants, means are over the clean prompts of
-    ``examples``, which are those that `drawn` gave.
+    ``examples``, which are those that `drawn` gave; ``plan`` are the batches that this process of the team runs.
     """
     if name in ("zero", *OF_A_RUN):
         return Replacement(name)
     if given.constants is not None:
         return Replacement(name, given.constants)
-    return Replacement(name, means(model, executor, examples, plan, name == "mean-positional", on_halved))
+    return Replacement(name, means(model, executor, examples, plan, name == "mean-positional", on_halved, team=team))
 
 
 def means(
@@ -130,6 +132,7 @@ def means(
     by_position: bool,
     on_halved: Callable[[int], None] = lambda n: None,
     on_done: Callable[[int], None] = lambda n: None,
+    team: Team = ALONE,
 ) -> Outputs:
     """Each node's own mean over every position of every clean prompt (or at each position), all tokens counting alike.
 
@@ -148,6 +151,7 @@ def means(
         on_done(len(batch))
 
     halving(plan, add, on_halved)
+    totals, count = team.total(totals, count)
     found = [(total / count).to(model.compute_dtype) for total in totals]
     n_layers = model.adapter.n_layers
     return Outputs(found[0], found[1 : 1 + n_layers], found[1 + n_layers :])

@@ -1,6 +1,7 @@
 """Scores of examples in, their sums over disjoint shards of the examples out: what bootstrapping needs.
 
-A shard is chosen by what an example is, not by where it stands, so that batches and order change nothing.
+A shard is chosen by what an example is, not by where it stands, so that batches and order change nothing; nor does it
+matter how the examples are dealt to processes or jobs, each of which adds to the shards of the whole set.
 """
 
 from __future__ import annotations
@@ -27,8 +28,15 @@ def shard_of(examples: Sequence[Encoded], n_units: int = 1) -> np.ndarray:
     return rank % min(MAX_SHARDS, len(examples), most)
 
 
-class Sums:
-    """Running float64 sums of scores by shard."""
+def deal(lengths: Sequence[int], part: int, parts: int) -> np.ndarray:
+    """The places of part ``part`` (from 0) of so many: every ``parts``-th example in the order of their lengths, so
+    that all parts have the same work."""
+    order = np.array(sorted(range(len(lengths)), key=lambda row: (lengths[row], row)), dtype=np.int64)
+    return np.sort(order[part::parts])
+
+
+class Adding:
+    """Running float64 sums of scores by shard, of some examples of a set."""
 
     def __init__(self, examples: Sequence[Encoded], units: Units) -> None:
         self._units = units
@@ -49,7 +57,6 @@ class Sums:
             )
         np.add.at(self.by_shard, self._shard[list(rows)], scores)
 
-    @property
-    def n(self) -> np.ndarray:
-        """Examples of each shard."""
-        return np.bincount(self._shard, minlength=len(self.by_shard))
+    def n(self, rows: np.ndarray) -> np.ndarray:
+        """How many of these examples each shard has."""
+        return np.bincount(self._shard[rows], minlength=len(self.by_shard))

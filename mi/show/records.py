@@ -93,6 +93,8 @@ def _cache(stream: Shown, wanted: Wanted) -> list[Table]:
 
 
 def _edges(stream: Shown, wanted: Wanted) -> list[Table]:
+    if "partial" in stream.head:
+        return [_shard(stream)]
     from mi.show.edges import edges_of  # numpy, which a table of text does not need
 
     edges = edges_of(stream.head, stream.records, stream.tensors if "scores" in stream.blobs else None)
@@ -113,6 +115,15 @@ def _edges(stream: Shown, wanted: Wanted) -> list[Table]:
         else:
             rows.append((edges.name(i), number(score), *error, bar(score, largest)))
     return [Table(columns, rows, _title(stream), _more(len(rows), len(chosen), f"{edges.what}s"))]
+
+
+def _shard(stream: Shown) -> Table:
+    """A shard of a run: no scores yet, only how much of it there is."""
+    entry = stream.head["partial"]
+    examples, of = (entry.get(name, {}).get("n") for name in ("examples", "set"))
+    rows = [(f"{entry.get('shard')} of {entry.get('of')}", str(examples), str(of))]
+    columns = (Column("shard"), Column("examples", right=True), Column("of", right=True))
+    return Table(columns, rows, _title(stream), ("sums, no scores yet; `mi merge --sum PART...` joins all shards",))
 
 
 def _report(stream: Shown, wanted: Wanted) -> list[Table]:

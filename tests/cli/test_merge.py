@@ -182,6 +182,18 @@ def test_a_merged_ranking_goes_on(mi: Session) -> None:
     mi("merge", "--max", "ab.jsonl", "a.jsonl", "-o", "out.jsonl").ok()
 
 
+def test_a_selector_is_kept_where_all_have_it(mi: Session) -> None:
+    greedy = {"method": "ifr", "level": "edge", "split": "train", "n": 5, "selector": "greedy"}
+    write("a.jsonl", 0, attribution=greedy)
+    write("b.jsonl", 1, attribution=greedy)
+    write("c.jsonl", 2)
+    mi("merge", "--mean", "a.jsonl", "b.jsonl", "-o", "out.jsonl").ok()
+    assert merged()[0].head["attribution"]["selector"] == "greedy"
+    assert "grown from the logits" in mi("prune", "out.jsonl").ok().err
+    mi("merge", "--mean", "a.jsonl", "c.jsonl", "-o", "out.jsonl").ok()
+    assert "selector" not in merged()[0].head["attribution"]
+
+
 def test_a_split_that_is_not_common_counts_as_all(mi: Session) -> None:
     write("a.jsonl", 0)
     other = {"method": "eap", "level": "edge", "split": "validation", "n": 5, "metric": "kl"}
@@ -232,7 +244,7 @@ def test_scores_of_different_things_are_refused(mi: Session, change: dict[str, A
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["a.jsonl", "b.jsonl"], "how to merge is not said; give one of --mean, --min, --max and --rank-mean"),
+        (["a.jsonl", "b.jsonl"], "how to merge is not said; give one of --mean, --min, --max, --rank-mean"),
         (["--mean", "--max", "a.jsonl", "b.jsonl"], "--mean and --max contradict each other"),
         (["--mean", "a.jsonl"], "1 file to merge"),
         (["--mean"], "0 files to merge"),

@@ -1,0 +1,63 @@
+"""Who works on a set of examples: one process, or several that share it.
+
+A :class:`Team` says which examples are this process's to run, and makes of what each of them found what all of them
+did. Alone, both are the identity. `mi.core.ranks` is the team of processes that torchrun starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mi.circuit.sums import Sums
+from mi.core.shards import deal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Plan = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a process found: sums over its examples, and how its batches went."""
+
+    sums: Sums
+    plan: Plan
+    halved: int
+
+
+class Team:
+    """One process alone."""
+
+    rank, size = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that reads, writes and speaks."""
+        return self.rank == 0
+
+    def mine(self, rows: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+        """Of the examples at ``rows`` those that this process runs; ``lengths`` are of all examples."""
+        return rows[deal([lengths[row] for row in rows], self.rank, self.size)]
+
+    def check(self) -> None:
+        """Go on only while nobody has failed."""
+
+    def answer(self, value: Any) -> Any:
+        """What the first process says."""
+        return value
+
+    def found(self, mine: Found) -> Found:
+        """What all have found, in the process that leads; the others keep their own."""
+        return mine
+
+    def total(self, sums: list[Tensor], count: int) -> tuple[list[Tensor], int]:
+        """Sums and a count over the examples of all, in each process."""
+        return sums, count
+
+
+ALONE = Team()
