@@ -147,7 +147,7 @@ def attribute(
 def _plan(model: Model, lengths: Sequence[int], batch_size: int | None, rows: np.ndarray) -> list[list[int]]:
     """The batch plan of the examples at ``rows``, as places in the whole set."""
     of_rows = [lengths[row] for row in rows]
-    made = batches.plan_for(model.adapter, of_rows, model.dtype.itemsize, batch_size)
+    made = batches.plan_for(model, of_rows, batch_size)
     return [[int(rows[place]) for place in batch] for batch in made]
 
 

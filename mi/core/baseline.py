@@ -77,7 +77,7 @@ def baselines(
         raise MiError("no examples to run")
     chosen = metric_named(metric)
     lengths = [len(example.clean) for example in examples]
-    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
+    rows = batches.plan_for(model, lengths, batch_size)
     job = _Job(model, chosen, wanted, examples, executor)
 
     def work(part: Sequence[int]) -> None:

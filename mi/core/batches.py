@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mi.core.adapters import Adapter
+from mi.core.model import Model
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 from mi.tasks.plan import Shape, plan
@@ -69,15 +69,17 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
     )
 
 
-def plan_for(adapter: Adapter, lengths: Sequence[int], itemsize: int, batch_size: int | None = None) -> list[list[int]]:
-    """The batch plan of examples of these lengths (`mi.tasks.plan`).
+def plan_for(model: Model, lengths: Sequence[int], batch_size: int | None = None) -> list[list[int]]:
+    """The batch plan of examples of these lengths, within the model's budget (`mi.tasks.plan`).
 
     Raises:
         MiError: a prompt is longer than the model has positions for (rotary positions have no end).
     """
+    adapter = model.adapter
     longest = max(lengths, default=0)
     if adapter.n_positions is not None and longest > adapter.n_positions:
         raise MiError(
             f"a prompt has {longest} tokens and the model has {adapter.n_positions} positions", "use shorter examples"
         )
-    return plan(lengths, Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size), itemsize, batch_size)
+    shape = Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size)
+    return plan(lengths, shape, model.dtype.itemsize, batch_size, model.budget)

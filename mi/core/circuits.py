@@ -70,7 +70,7 @@ def run_circuits(
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
-    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
+    rows = batches.plan_for(model, lengths, batch_size)
     rows = [part for whole in rows for part in _cut_to_budget(model, whole, lengths[whole[0]])]
     instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
     value = np.zeros((len(masks), len(examples)))
@@ -107,13 +107,10 @@ def _check_neurons(model: Model, neurons: Bool[np.ndarray, "circuit source d_mod
         )
 
 
-WIDE_BYTES = 1 << 27  # of all sources' differences: 128 MiB
-
-
 def _cut_to_budget(model: Model, rows: list[int], length: int) -> list[list[int]]:
     """A circuit run keeps every live source's difference in d_model: cut batches to a fixed budget for that."""
-    one = model.layout.n_sources * length * model.adapter.d_model * model.compute_dtype.itemsize
-    parts = -(-len(rows) // max(1, WIDE_BYTES // one))
+    one = model.layout.n_sources * length * model.adapter.d_model * model.dtype.itemsize
+    parts = -(-len(rows) // max(1, model.budget.tables // one))
     size = -(-len(rows) // parts)
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 

@@ -21,7 +21,7 @@ from mi.core.layout import Layout
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads, write_sources
 
-CHUNK_BYTES = 1 << 26  # of the wide differences: 64 MiB
+TOKENS = 32  # of a chunk, if the budget allows: a layer's weights are folded anew for each
 
 
 def contract(
@@ -47,10 +47,13 @@ def contract(
     scores = into
     if scores is None:
         scores = torch.zeros(batch, places.n_sources, places.n_receivers, dtype=torch.float64, device=device)
-    for examples, positions in _chunks(model, len(chosen), batch, length):
+    chunks, width = list(_chunks(model, len(chosen), batch, length)), adapter.d_model
+    most = max((a.stop - a.start) * (b.stop - b.start) for a, b in chunks)  # tokens
+    held = torch.empty(len(chosen) * most * width, dtype=model.compute_dtype, device=device)
+    for examples, positions in chunks:
         part = difference.map(lambda t: _cut(t, examples, positions))  # noqa: B023 - used at once
         n, t = examples.stop - examples.start, positions.stop - positions.start
-        wide = torch.empty(len(chosen), n, t, adapter.d_model, dtype=model.compute_dtype, device=device)
+        wide = held[: len(chosen) * n * t * width].view(len(chosen), n, t, width)
         if sources is None:
             write_sources(adapter, places, part, wide)
         else:
@@ -63,8 +66,7 @@ def contract(
         for index, heads in gradients.heads.items():
             layer = adapter.layers[index]
             earlier = min(places.layers[index].heads[0], chosen.stop) - chosen.start  # heads read what is before them
-            weight = _folded(model, layer, first)
-            _heads(model, layer, wide[:earlier], weight, heads, examples, positions, out[:, :earlier], first)
+            _heads(model, layer, wide[:earlier], heads, examples, positions, out[:, :earlier], first)
     return scores
 
 
@@ -99,34 +101,24 @@ def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:
 def _chunks(model: Model, n_sources: int, batch: int, length: int) -> Iterator[tuple[slice, slice]]:
     """Examples by positions, so that the wide differences of a chunk fit the budget."""
     token = n_sources * model.adapter.d_model * model.compute_dtype.itemsize
-    at_once = max(1, CHUNK_BYTES // (token * length))
-    if at_once > 1 or token * length <= CHUNK_BYTES:
+    most = max(model.budget.least_chunk, min(model.budget.chunk, TOKENS * token))
+    at_once = max(1, most // (token * length))
+    if at_once > 1 or token * length <= most:
         parts = -(-batch // at_once)
         size = -(-batch // parts)
         for start in range(0, batch, size):
             yield slice(start, min(start + size, batch)), slice(0, length)
         return
-    size = max(1, CHUNK_BYTES // token)
+    size = max(1, most // token)
     for row in range(batch):
         for start in range(0, length, size):
             yield slice(row, row + 1), slice(start, min(start + size, length))
-
-
-def _folded(model: Model, layer: Layer, first: int) -> Float[Tensor, "receiver d_head d_model"]:
-    """C(gamma W) of the receivers of the layer from the first one on, which is a head's q, k or v."""
-    groups = layer.n_heads // layer.n_kv_heads
-    parts = []
-    for which in range(first // layer.n_heads, 3):
-        own = norms.folded(layer.attention_norm, model.adapter.roles.centred, layer.weight(which), model.compute_dtype)
-        parts.append(own.repeat_interleave(groups, dim=0) if which and groups > 1 else own)
-    return torch.cat(parts)
 
 
 def _heads(
     model: Model,
     layer: Layer,
     wide: Float[Tensor, "source batch pos d_model"],
-    weight: Float[Tensor, "receiver d_head d_model"],
     gradients: HeadGradients,
     examples: slice,
     positions: slice,
@@ -135,13 +127,35 @@ def _heads(
 ) -> None:
     """The part of a layer's q, k and v edges without the norm's correction: <D, C(gamma W)^T (g / sigma)>."""
     rows = model.layout.layers[layer.index]
-    sources = len(wide)
-    narrow = gradients.narrow[first:, examples, positions]
-    receivers, n, t, d_head = narrow.shape
-    gradient = torch.bmm(narrow.reshape(receivers, n * t, d_head), weight)  # [receiver, batch*pos, d_model]
+    sources, n = len(wide), wide.shape[1]
+    gradient = _widened(model, layer, gradients.narrow[:, examples, positions], first)
     left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
-    right = gradient.view(receivers, n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
+    right = gradient.view(len(gradient), n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
     out[:, :, rows.receivers[first] : rows.receivers[-1] + 1] += torch.bmm(left, right).to(torch.float64)
+
+
+def _widened(
+    model: Model, layer: Layer, narrow: Float[Tensor, "all_receivers batch pos d_head"], first: int
+) -> Float[Tensor, "receiver batch_x_pos d_model"]:
+    """C(gamma W)^T (g / sigma) of the receivers of the layer from the first one on, which is a head's q, k or v.
+
+    The heads that share a key or a value share its weight, which is folded for a few heads at a time.
+    """
+    tokens = narrow.shape[1] * narrow.shape[2]
+    made = narrow.new_empty(len(narrow) - first, tokens, model.adapter.d_model)
+    centred, dtype = model.adapter.roles.centred, model.compute_dtype
+    for which in range(first // layer.n_heads, 3):
+        weight = layer.weight(which)  # [kv_or_head, d_head, d_model]
+        groups = layer.n_heads // len(weight)
+        at_once = max(1, model.budget.least_chunk // (weight[0].numel() * dtype.itemsize))
+        for start in range(0, len(weight), at_once):
+            folded = norms.folded(layer.attention_norm, centred, weight[start : start + at_once], dtype)
+            place = which * layer.n_heads + start * groups
+            part = slice(place, place + len(folded) * groups)
+            own = narrow[part].reshape(len(folded), groups * tokens, layer.d_head)
+            into = made[part.start - first : part.stop - first].view(len(folded), groups * tokens, -1)
+            torch.bmm(own, folded, out=into)
+    return made
 
 
 def _narrow_columns(

@@ -25,8 +25,6 @@ from mi.core.layout import Layout
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder, write_sources
 
-CHUNK_BYTES = 1 << 26  # of the wide outputs of all sources: 64 MiB
-
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
@@ -37,7 +35,8 @@ def run(job: Job, batch: Batch) -> Scored:
         outputs, read = recorder.outputs(), streams.read()
         n, length = batch.clean.shape
         cells = torch.zeros(n, places.n_sources, places.n_receivers, dtype=torch.float64, device=model.device)
-        size = max(1, CHUNK_BYTES // (n * places.n_sources * model.adapter.d_model * model.compute_dtype.itemsize))
+        position = n * places.n_sources * model.adapter.d_model * model.compute_dtype.itemsize
+        size = max(1, model.budget.least_chunk // position)
         for start in range(0, length, size):
             _add_shares(job, outputs, read, slice(start, start + size), cells)
     return Scored(edges_of(model, cells) / length)

@@ -17,15 +17,17 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import linear
 
 from mi.core import batches, replacement
 from mi.core.adapters import Layer
+from mi.core.differences import Differences, room
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import LayerRows
 from mi.core.metrics import Metric
 from mi.core.model import Model
-from mi.core.outputs import Outputs, write_heads
-from mi.core.receivers import project, projection_ports, receiver_weights
+from mi.core.outputs import Outputs
+from mi.core.receivers import project_chosen, projection_ports
 from mi.core.replacement import Replacement
 
 
@@ -77,8 +79,7 @@ class Patched:
         self.clean_metric = self._metric(self.clean_logits)
         with torch.no_grad():
             self._bases, self._final_base = self._residuals()
-        shape = (model.layout.n_sources, *batch.clean.shape, model.adapter.d_model)
-        self._wide = torch.empty(shape, dtype=model.dtype, device=model.device)
+        self._room = room(model, *batch.clean.shape)
 
     def _metric(self, logits: Tensor) -> Tensor:
         dtype = self.model.compute_dtype
@@ -116,29 +117,33 @@ class Patched:
 
     def _project(self, layer: Layer, stream: Float[Tensor, "batch pos d_model"]) -> Tensor:
         normed = layer.attention_norm(stream).flatten(0, 1)  # [batch*pos, d_model]
-        weight, bias = receiver_weights(layer)
-        return project(normed.expand(len(weight), *normed.shape), weight, bias)
+        parts = []
+        for which in range(3):
+            bias = layer.bias(which)
+            out = linear(normed, layer.weight(which).flatten(0, 1), None if bias is None else bias.flatten())
+            by_head = out.unflatten(-1, (-1, layer.d_head)).transpose(0, 1)  # [kv_or_head, batch*pos, d_head]
+            parts.append(by_head.repeat_interleave(layer.n_heads // len(by_head), dim=0))
+        return torch.cat(parts)
 
 
 class _CircuitRun:
-    """One forward under a mask, as edits. State: the differences a_u - a'_u of the live sources met so far."""
+    """One forward under a mask, as edits. State: the differences a_u - a'_u of the sources met so far."""
 
     def __init__(self, patched: Patched, table: Table) -> None:
         self._patched, self._model = patched, patched.model
         self._matrix = torch.as_tensor(table.matrix, device=self._model.device)
         self._read, self._reads = table.read, table.reads
-        self._carried: Tensor | None = None
+        carried: Tensor | None = None
         if table.carried is not None:
-            self._carried = torch.as_tensor(table.carried).to(self._model.device, self._model.dtype)
-        self._wide = patched._wide
-        self._live: list[int] = []  # sources whose difference stands in `_wide`, row by row
+            carried = torch.as_tensor(table.carried).to(self._model.device, self._model.dtype)
+        self._differences = Differences(patched._room, carried)
         self._shape = patched.batch.clean.shape
 
     def logits(self) -> Float[Tensor, "batch vocab"]:
         model, patched = self._model, self._patched
         roles = model.adapter.roles
         if self._read[model.layout.input]:
-            self._add(model.layout.input, patched.clean.embed - patched.replaced.embed)
+            self._differences.write(model.layout.input, patched.clean.embed - patched.replaced.embed)
         edits: list[Edit] = []
         for layer, rows in zip(model.adapter.layers, model.layout.layers, strict=True):
             edits += self._layer_edits(layer, rows)
@@ -181,25 +186,10 @@ class _CircuitRun:
         """What goes into the model's own residual stream, which nobody reads: zeros that take no memory."""
         return value.new_zeros(()).expand(*self._shape, self._model.adapter.d_model)
 
-    def _add(self, source: int, difference: Tensor) -> None:
-        self._wide[len(self._live)].copy_(difference)
-        self._wrote([source])
-
-    def _wrote(self, sources: list[int]) -> None:
-        """The next rows of `_wide` are the differences of these sources: leave of them what edges carry."""
-        start = len(self._live)
-        if self._carried is not None:
-            self._wide[start : start + len(sources)].mul_(self._carried[sources][:, None, None])
-        self._live += sources
-
-    def _inputs(self, base: Tensor, receivers: list[int]) -> Float[Tensor, "receiver batch pos d_model"]:
-        """base + the kept differences, for each receiver."""
-        kept = self._matrix[receivers][:, self._live].to(self._model.dtype)
-        flat = base.reshape(1, -1)
-        if not self._live:
-            return flat.expand(len(receivers), -1).view(len(receivers), *base.shape)
-        wide = self._wide[: len(self._live)].flatten(1)
-        return torch.addmm(flat, kept, wide).view(len(receivers), *base.shape)
+    def _input(self, base: Tensor, receiver: int) -> Float[Tensor, "batch pos d_model"]:
+        """What one receiver reads."""
+        parts = [inputs[0] for _, _, inputs in self._differences.read(base, self._matrix, [receiver])]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _projections(self, layer: Layer, rows: LayerRows) -> list[Tensor]:
         """q, k and v of every head: computed where a kept edge feeds them, those of the base elsewhere."""
@@ -212,13 +202,27 @@ class _CircuitRun:
         ]
         out = base.projected
         if wanted:
+            fresh = self._projected(layer, base.attention, [rows.receivers[number] for number in wanted], wanted)
             chosen = torch.tensor(wanted, device=self._model.device)
-            inputs = self._inputs(base.attention, [rows.receivers[number] for number in wanted])
-            normed = layer.attention_norm(inputs).flatten(1, 2)
-            fresh = project(normed, *receiver_weights(layer, wanted))
             out = fresh if len(wanted) == len(rows.receivers) else out.index_copy(0, chosen, fresh)
         by_kind = out.unflatten(0, (3, n_heads)).permute(0, 2, 1, 3)  # [3, batch*pos, head, d_head]
         return list(by_kind.reshape(3, *self._shape, -1))
+
+    def _projected(
+        self, layer: Layer, base: Tensor, receivers: list[int], numbers: list[int]
+    ) -> Float[Tensor, "receiver batch_x_pos d_head"]:
+        """q, k or v of the chosen receivers, which are those of the layer with these numbers."""
+        parts = []
+        for which, positions, inputs in self._differences.read(base, self._matrix, receivers):
+            normed = layer.attention_norm(inputs).flatten(1, 2)
+            made = project_chosen(layer, numbers[which], normed)
+            if len(made) == len(numbers) and normed.shape[1] == base[..., 0].numel():
+                return made
+            parts.append((which, positions, made.unflatten(1, (len(base), -1))))
+        out = base.new_empty(len(numbers), *self._shape, layer.d_head)
+        for which, positions, made in parts:
+            out[which, :, positions] = made
+        return out.flatten(1, 2)
 
     def _heads_wrote(self, layer: Layer, rows: LayerRows, z: Tensor) -> None:
         heads = [
@@ -229,15 +233,13 @@ class _CircuitRun:
         if not heads:
             return
         difference = (z - self._patched.replaced.z[layer.index]).unflatten(-1, (layer.n_heads, layer.d_head))
-        start = len(self._live)
-        write_heads(layer, difference, self._wide[start : start + len(heads)], heads)
-        self._wrote([rows.heads[head] for head in heads])
+        self._differences.write_heads(layer, [rows.heads[head] for head in heads], difference, heads)
 
     def _mlp_input(self, layer: Layer, rows: LayerRows) -> Tensor:
-        return self._inputs(self._patched._bases[layer.index].mlp, [rows.mlp_receiver])[0]
+        return self._input(self._patched._bases[layer.index].mlp, rows.mlp_receiver)
 
     def _mlp_wrote(self, layer: Layer, rows: LayerRows, out: Tensor) -> None:
-        self._add(rows.mlp, out - self._patched.replaced.mlp[layer.index])
+        self._differences.write(rows.mlp, out - self._patched.replaced.mlp[layer.index])
 
     def _final(self, _: Tensor) -> Tensor:
-        return self._inputs(self._patched._final_base, [self._model.layout.logits_receiver])[0]
+        return self._input(self._patched._final_base, self._model.layout.logits_receiver)

@@ -50,7 +50,7 @@ def means_of(
         raise MiError("no text to average over")
     lengths = [len(prompt.clean) for prompt in prompts]
     replacement.check("mean-positional" if by_position else "mean", lengths)
-    plan = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
+    plan = batches.plan_for(model, lengths, batch_size)
     halvings: list[int] = []
 
     def halved(size: int) -> None:

@@ -28,6 +28,7 @@ from mi.core.memory import is_out_of_memory
 from mi.errors import MiError, UsageError
 from mi.io.digests import weights_digest
 from mi.io.models import Located, locate
+from mi.tasks.plan import DEFAULT_BUDGET, Budget
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as tokenizer_of
 
@@ -41,6 +42,7 @@ class Model:
     graph: Graph
     tokenizer: Tokenizer | None
     identity: Mapping[str, Any]
+    budget: Budget = DEFAULT_BUDGET  # of memory that work on the model may take
 
     @cached_property
     def wrapper(self) -> Any:

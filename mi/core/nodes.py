@@ -21,8 +21,6 @@ from mi.core.executor import Edit, Port
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
 
-CHUNK_BYTES = 1 << 26  # of one layer's wide differences: 64 MiB
-
 
 @dataclass
 class SourceGradients:
@@ -114,7 +112,7 @@ def _head_neurons(
     """Heads are made wide for as many positions at a time as fit the budget."""
     batch, length, d_model = gradient.shape
     per_position = batch * layer.n_heads * d_model * gradient.element_size()
-    size = max(1, CHUNK_BYTES // per_position)
+    size = max(1, model.budget.least_chunk // per_position)
     for start in range(0, length, size):
         part = z[:, start : start + size].unflatten(-1, (layer.n_heads, layer.d_head))
         wide = torch.empty(layer.n_heads, *part.shape[:2], d_model, dtype=gradient.dtype, device=gradient.device)

@@ -6,6 +6,8 @@ projections are repeated, so that each can be given its own input and has its ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,28 +33,44 @@ def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
     return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
 
 
-def receiver_weights(layer: Layer, chosen: list[int] | None = None) -> tuple[Tensor, Tensor | None]:
-    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head, or of the chosen
-    ones.
+def receiver_weights(layer: Layer) -> tuple[Tensor, Tensor | None]:
+    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head.
 
-    Receivers are numbered q of every head, then k, then v. What is not chosen is not copied.
+    Receivers are numbered q of every head, then k, then v.
+    """
+    groups = layer.n_heads // layer.n_kv_heads
+    if len(layer.projections) == 1 and groups == 1:
+        return layer.fused_weight()
+    weights = [layer.weight(which).repeat_interleave(groups if which else 1, dim=0) for which in range(3)]
+    biases = [(layer.bias(which), groups if which else 1) for which in range(3)]
+    own = [bias.repeat_interleave(n, dim=0) for bias, n in biases if bias is not None]
+    return torch.cat(weights), torch.cat(own) if own else None
+
+
+def project_chosen(
+    layer: Layer, numbers: Sequence[int], normed: Float[Tensor, "receiver token d_model"]
+) -> Float[Tensor, "receiver token d_head"]:
+    """q, k or v of the receivers with these numbers, in ascending order, each from its own normed input.
+
+    Weights are copied only where some of a layer's heads are left out.
     """
     n_heads = layer.n_heads
-    if chosen is None:
-        chosen = list(range(3 * n_heads))
-    if len(layer.projections) == 1 and layer.n_kv_heads == n_heads and len(chosen) == 3 * n_heads:
-        return layer.fused_weight()
-    weights, biases = [], []
+    if len(layer.projections) == 1 and layer.n_kv_heads == n_heads and len(numbers) == 3 * n_heads:
+        return project(normed, *layer.fused_weight())
+    made, start = [], 0
     for which in range(3):
-        heads = [number % n_heads for number in chosen if number // n_heads == which]
+        heads = [number % n_heads for number in numbers if number // n_heads == which]
         if not heads:
             continue
-        rows = heads if which == 0 else [layer.kv_head(head) for head in heads]
-        weights.append(layer.weight(which)[rows])
-        bias = layer.bias(which)
-        if bias is not None:
-            biases.append(bias[rows])
-    return torch.cat(weights), torch.cat(biases) if biases else None
+        own, start = normed[start : start + len(heads)], start + len(heads)
+        weight, bias = layer.weight(which), layer.bias(which)
+        if len(heads) == n_heads:
+            own = own.reshape(len(weight), -1, own.shape[-1])  # heads that share a weight, side by side
+        else:
+            rows = heads if which == 0 else [layer.kv_head(head) for head in heads]
+            weight, bias = weight[rows], None if bias is None else bias[rows]
+        made.append(project(own, weight, bias).view(len(heads), -1, layer.d_head))
+    return torch.cat(made)
 
 
 def project(

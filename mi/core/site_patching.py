@@ -122,7 +122,7 @@ def patch_sites(
         raise MiError("no examples to patch", "the chosen split is empty")
     runner = model.executor(executor)
     cells = cells_of(model, site, by, lengths[0])
-    rows = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
+    rows = batches.plan_for(model, lengths, batch_size)
     value = np.zeros((len(cells), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
 

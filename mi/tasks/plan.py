@@ -14,9 +14,44 @@ from typing import Any
 # Numbers that a forward and backward keep for a token in each layer, in units of d_model: 16 for the MLP and its
 # activation function, the rest for the norms, q, k, v, z and the residual stream.
 KEPT_PER_TOKEN = 34
-BUDGET_BYTES = 1 << 29
 LOGIT_COPIES = 4
 ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes over the weights that a command may take, and how they are shared out. Never what happens to be free."""
+
+    bytes: int = 1 << 30
+
+    @property
+    def batch(self) -> int:
+        """Of what grows with the examples that are run at once."""
+        return self.bytes // 2
+
+    @property
+    def table(self) -> int:
+        """Of the differences of all sources at all positions of a circuit's run, d_model wide, of one example; those
+        that need more are made wide for a few positions at a time."""
+        return self.bytes // 2
+
+    @property
+    def tables(self) -> int:
+        """The same, of several examples at once."""
+        return self.bytes // 8
+
+    @property
+    def chunk(self) -> int:
+        """Of what is made wide for a moment, where more room saves work."""
+        return self.bytes // 4
+
+    @property
+    def least_chunk(self) -> int:
+        """The same, where it does not."""
+        return self.bytes // 16
+
+
+DEFAULT_BUDGET = Budget()
 
 
 @dataclass(frozen=True)
@@ -43,12 +78,18 @@ def bytes_per_example(shape: Shape, itemsize: int, length: int) -> int:
     return per_token * length + LOGIT_COPIES * 4 * shape.vocab_size
 
 
-def plan(lengths: Sequence[int], shape: Shape, itemsize: int, batch_size: int | None = None) -> list[list[int]]:
+def plan(
+    lengths: Sequence[int],
+    shape: Shape,
+    itemsize: int,
+    batch_size: int | None = None,
+    budget: Budget = DEFAULT_BUDGET,
+) -> list[list[int]]:
     """Rows of each batch: buckets of equal length, shortest first, each cut into equal parts within the budget."""
     batches: list[list[int]] = []
     for length in sorted(set(lengths)):
         bucket = [row for row, own in enumerate(lengths) if own == length]
-        most = batch_size or max(1, BUDGET_BYTES // bytes_per_example(shape, itemsize, length))
+        most = batch_size or max(1, budget.batch // bytes_per_example(shape, itemsize, length))
         parts = -(-len(bucket) // most)
         size = -(-len(bucket) // parts)
         batches += [bucket[start : start + size] for start in range(0, len(bucket), size)]

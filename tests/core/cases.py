@@ -1,12 +1,13 @@
 """One random case for the package and the oracle alike: family and seed in, model, weights and examples out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mi.core.model import Model, wrap
 from mi.tasks.encode import Encoded
+from mi.tasks.plan import Budget
 from tests.examples import IdExample, encoded, random_examples
 from tests.models import Shape, random_model, truly_double
 from tests.oracle import transformer
@@ -35,6 +36,10 @@ class Case:
     @property
     def encoded(self) -> list[Encoded]:
         return encoded(self.examples)
+
+    def within(self, n_bytes: int) -> Model:
+        """The model, with so much memory to work in."""
+        return replace(self.model, budget=Budget(n_bytes))
 
     def as_edges(self, dense: np.ndarray) -> np.ndarray:
         """The oracle's [source, receiver, ...] in the order of the package's edges, matched by name."""

@@ -92,11 +92,10 @@ def test_flow_needs_no_answers_no_metric_and_no_corrupted_prompt() -> None:
     np.testing.assert_array_equal(attribute(case.model, bare, method="ifr").edge, whole)
 
 
-def test_flow_in_parts(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_flow_in_parts(seed: int) -> None:
     case = random_case("mistral", seed, n=5, lengths=LENGTHS)
     whole = attribute(case.model, case.encoded, method="ifr")
-    monkeypatch.setattr(ifr, "CHUNK_BYTES", 1)
     order = case.rng.permutation(5)
-    parts = attribute(case.model, [case.encoded[place] for place in order], method="ifr", batch_size=2)
+    parts = attribute(case.within(1), [case.encoded[place] for place in order], method="ifr", batch_size=2)
     np.testing.assert_allclose(parts.edge, whole.edge, rtol=0, atol=1e-12)
     np.testing.assert_allclose(parts.shards, whole.shards, rtol=0, atol=1e-12)

@@ -162,11 +162,8 @@ def test_nodes_do_not_depend_on_batches_or_order(level: str, ablation: str, seed
     close(parts.shards, whole.shards)
 
 
-def test_wide_heads_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_heads_in_parts() -> None:
     """Room for one position of one layer's heads at a time."""
-    from mi.core import nodes as code
-
     case = random_case("gpt2", 2, lengths=LENGTHS)
     whole = attribute(case.model, case.encoded, level="neuron").scores
-    monkeypatch.setattr(code, "CHUNK_BYTES", 1)
-    close(attribute(case.model, case.encoded, level="neuron").scores, whole, 1e-12)
+    close(attribute(case.within(1), case.encoded, level="neuron", batch_size=6).scores, whole, 1e-12)

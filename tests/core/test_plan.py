@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mi.core import circuits, contraction
 from mi.core.attribute import attribute
 from mi.core.circuits import run_circuits
+from mi.core.differences import room
 from mi.core.fast import FastExecutor
 from mi.errors import MiError
 from mi.tasks import plan as planning
@@ -85,16 +85,15 @@ def test_a_plan_holds_every_example_once_and_no_padding(seed: int) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 4, 9])
 @pytest.mark.parametrize("name", ["gpt2", "mistral"])
-def test_scores_do_not_depend_on_the_chunks_of_a_contraction(
-    monkeypatch: pytest.MonkeyPatch, name: str, tokens: int
-) -> None:
+def test_scores_do_not_depend_on_the_chunks_of_a_contraction(name: str, tokens: int) -> None:
     """Room for so few tokens that examples, and even the positions of one, are taken in parts."""
     case = random_case(name, 4, lengths=LENGTHS)
     whole = {ablation: attribute(case.model, case.encoded, **options) for ablation, options in EACH.items()}
     adapter, layout = case.model.adapter, case.model.layout
-    monkeypatch.setattr(contraction, "CHUNK_BYTES", tokens * layout.n_sources * adapter.d_model * 8)
+    model = case.within(4 * tokens * layout.n_sources * adapter.d_model * 8)
     for ablation, options in EACH.items():
-        parts = attribute(case.model, case.encoded, **options)
+        parts = attribute(model, case.encoded, batch_size=6, **options)
+        assert max(map(len, parts.plan)) > 1
         unit = largest(whole[ablation].edge)
         np.testing.assert_allclose(parts.edge, whole[ablation].edge, rtol=0, atol=1e-12 * unit)
 
@@ -106,19 +105,37 @@ EACH = {
 }
 
 
-def test_batches_are_cut_to_fixed_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gpt2", "mistral"])
+@pytest.mark.parametrize("neurons", [False, True], ids=["edges", "neurons"])
+def test_circuits_do_not_depend_on_the_room_for_differences(name: str, neurons: bool, seed: int) -> None:
+    """Room for a few positions of a few receivers at a time, and the same batches."""
+    case = random_case(name, seed, n=3, lengths=LENGTHS)
+    masks, sources = some_masks(case), case.model.layout.n_sources
+    rng = np.random.default_rng(seed)
+    carried = rng.random((3, sources, case.model.adapter.d_model)) < 0.6 if neurons else None
+    alone = sources * case.model.adapter.d_model * 8  # bytes a position of one example
+    for ablation in ("counterfactual", "zero"):
+        whole = run_circuits(case.model, case.encoded, masks, neurons=carried, ablation=ablation, batch_size=1)
+        for n_bytes in (1, 9 * alone):  # one position and one receiver at a time; three positions
+            assert room(case.within(n_bytes), 1, 5).positions < 5
+            parts = run_circuits(
+                case.within(n_bytes), case.encoded, masks, neurons=carried, ablation=ablation, batch_size=1
+            )
+            assert parts.plan == whole.plan
+            np.testing.assert_allclose(parts.value, whole.value, rtol=0, atol=1e-11)
+
+
+def test_batches_are_cut_to_fixed_budgets() -> None:
     """Small budgets make small batches of attribution and of circuit runs, and the same numbers."""
     case = random_case("gpt2", 5, n=8, lengths=(6,))
     masks = some_masks(case)
     scores, runs = attribute(case.model, case.encoded), run_circuits(case.model, case.encoded, masks)
     assert [len(part) for part in scores.plan] == [len(part) for part in runs.plan] == [8]
     wide = case.model.layout.n_sources * 6 * case.model.adapter.d_model * 8
-    monkeypatch.setattr(circuits, "WIDE_BYTES", 3 * wide)
-    again = run_circuits(case.model, case.encoded, masks)
+    again = run_circuits(case.within(8 * 3 * wide), case.encoded, masks, batch_size=8)
     assert max(len(part) for part in again.plan) <= 3
     np.testing.assert_allclose(again.value, runs.value, rtol=0, atol=1e-10)
-    monkeypatch.setattr(planning, "BUDGET_BYTES", 1)
-    alone = attribute(case.model, case.encoded)
+    alone = attribute(case.within(1), case.encoded)
     assert [len(part) for part in alone.plan] == [1] * 8
     np.testing.assert_allclose(alone.edge, scores.edge, rtol=0, atol=1e-10 * largest(scores.edge))
 

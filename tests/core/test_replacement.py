@@ -67,7 +67,7 @@ def test_means_of_other_text_are_used_and_not_those_of_the_examples(by_position:
     """Means over one set of prompts, given to another set: the same as the oracle's, source by source."""
     case, other = (random_case("llama", seed, n=n, lengths=LENGTHS[:1]) for n in (4, 7))
     runner = case.model.executor()
-    rows = batches.plan_for(case.model.adapter, [5] * 7, 8, 3)
+    rows = batches.plan_for(case.model, [5] * 7, 3)
     made = replacement.means(case.model, runner, other.encoded, rows, by_position)
     (group,) = groups(case.weights, other.examples)
     for found, source in [(made.embed, 0), (made.mlp[0], 1 + case.model.adapter.n_heads)]:

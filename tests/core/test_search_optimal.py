@@ -12,7 +12,6 @@ from mi.core import replacement
 from mi.core.circuits import run_circuits
 from mi.core.outputs import Outputs
 from mi.core.replacement import Given
-from mi.core.search import optimal as search
 from mi.core.search.checkpoint import Checkpoint
 from mi.core.search.optimal import optimal
 from mi.core.search.problem import problem
@@ -45,11 +44,12 @@ def test_the_gap_is_what_the_constant_costs_and_less_than_the_mean_does(name: st
     assert got.steps.max() <= 150
 
 
-def test_nodes_side_by_side_learn_what_each_learns_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_side_by_side_learn_what_each_learns_alone() -> None:
     case = random_case("llama", 0, n=4, lengths=(4,))
     together = optimal(problem(case.model, case.encoded), steps=20, rate=0.05)
-    monkeypatch.setattr(search, "BUDGET_BYTES", 1)
-    alone = optimal(problem(case.model, case.encoded), steps=20, rate=0.05)
+    work = problem(case.within(200_000), case.encoded, batch_size=4)  # room for the batch, and for one copy of it
+    assert work.plan == [[0, 1, 2, 3]]
+    alone = optimal(work, steps=20, rate=0.05)
     np.testing.assert_allclose(together.gap, alone.gap, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(together.steps, alone.steps)
 
@@ -64,14 +64,12 @@ class KilledError(Exception):
     """In the place of a kill."""
 
 
-@pytest.mark.parametrize("budget", [1, 1 << 29])
-def test_a_search_that_was_killed_ends_with_the_same_result(
-    budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+@pytest.mark.parametrize("budget", [40_000, 1 << 30])  # one node at a time, and all
+def test_a_search_that_was_killed_ends_with_the_same_result(budget: int, tmp_path: Path, seed: int) -> None:
     case = random_case("gpt2-scaled", seed, n=3, lengths=(4, 5), double=False)
-    monkeypatch.setattr(search, "BUDGET_BYTES", budget)
-    whole = optimal(problem(case.model, case.encoded), steps=30, rate=0.05)
-    calls, last = 0, int(case.rng.integers(8, 28)) * (1 if budget > 1 else 5)
+    model = case.within(budget)
+    whole = optimal(problem(model, case.encoded, batch_size=3), steps=30, rate=0.05)
+    calls, last = 0, int(case.rng.integers(8, 28)) * (1 if budget > 40_000 else 5)
 
     def killed(n: int) -> None:
         nonlocal calls
@@ -81,9 +79,10 @@ def test_a_search_that_was_killed_ends_with_the_same_result(
 
     state = Checkpoint(str(tmp_path / "state"), every=3)
     with pytest.raises(KilledError):
-        optimal(problem(case.model, case.encoded), steps=30, rate=0.05, checkpoint=state, on_done=killed)
+        optimal(problem(model, case.encoded, batch_size=3), steps=30, rate=0.05, checkpoint=state, on_done=killed)
     done: list[int] = []
-    found = optimal(problem(case.model, case.encoded), steps=30, rate=0.05, checkpoint=state, on_done=done.append)
+    again = problem(model, case.encoded, batch_size=3)
+    found = optimal(again, steps=30, rate=0.05, checkpoint=state, on_done=done.append)
     np.testing.assert_array_equal(found.gap, whole.gap)
     np.testing.assert_array_equal(found.steps, whole.steps)
     np.testing.assert_array_equal(found.constants.z[0].detach(), whole.constants.z[0].detach())

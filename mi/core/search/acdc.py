@@ -28,7 +28,7 @@ from mi.circuit.graph import Graph
 from mi.core.model import Model
 from mi.core.search.checkpoint import NOWHERE, Checkpoint, State
 from mi.core.search.onward import Onward
-from mi.core.search.problem import KEPT_BYTES, WIDE_BYTES, Problem
+from mi.core.search.problem import Problem
 
 ORDERS = ("reverse", "normal", "random")
 SIDE_BY_SIDE = 64  # tries at once, at most
@@ -166,7 +166,7 @@ def losses_of(problem: Problem) -> Losses:
 
     def onward(number: int) -> Onward:
         made = kept.get(number) or Onward(problem, problem.prepared(number))
-        if sum(one.nbytes for one in kept.values()) + made.nbytes <= KEPT_BYTES:
+        if sum(one.nbytes for one in kept.values()) + made.nbytes <= model.budget.bytes:
             kept[number] = made
         return made
 
@@ -183,7 +183,7 @@ def losses_of(problem: Problem) -> Losses:
         for number, rows in enumerate(problem.plan):
             prepared = problem.prepared(number)
             length = prepared.batch.clean.shape[1]
-            most = max(1, WIDE_BYTES // (problem.row_bytes(length) * len(rows)))
+            most = max(1, model.budget.tables // (problem.row_bytes(length) * len(rows)))
             for start in range(0, len(masks), most):
                 part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
                 loss = problem.loss(prepared, run(number, part, block), "circuit")

@@ -29,7 +29,7 @@ from mi.core.search.adam import Adam
 from mi.core.search.checkpoint import NOWHERE, Checkpoint
 from mi.core.search.masks import Constants, batch_of
 from mi.core.search.problem import Problem, require_finite
-from mi.tasks.plan import BUDGET_BYTES, Shape, bytes_per_example
+from mi.tasks.plan import Shape, bytes_per_example
 
 CHECK = 10  # steps between two checks
 PATIENCE = 3  # checks without a lower loss
@@ -85,7 +85,7 @@ class _Search:
         longest = max(len(example.clean) for example in problem.examples)
         shape = Shape(model.adapter.n_layers, model.adapter.d_model, model.adapter.vocab_size)
         row = bytes_per_example(shape, model.dtype.itemsize, longest)
-        self._at_once = max(1, BUDGET_BYTES // (row * max(len(rows) for rows in problem.plan)))
+        self._at_once = max(1, model.budget.batch // (row * max(len(rows) for rows in problem.plan)))
         self.first = self.step = self.total = 0
         self._begin()
 

@@ -24,9 +24,6 @@ from mi.core.replacement import NOTHING, Given, Replacement
 from mi.errors import MiError, RunError
 from mi.tasks.encode import Encoded
 
-KEPT_BYTES = 1 << 30  # of batches made ready
-WIDE_BYTES = 1 << 27  # of the differences of one run
-
 
 @dataclass
 class Problem:
@@ -49,7 +46,7 @@ class Problem:
             return self._kept[number]
         batch = batches.make_batch(self.examples, self.plan[number], self.model.device)
         made = prepare(self.model, self.executor, self.instead, batch)
-        while self._kept and sum(other.nbytes for other in self._kept.values()) + made.nbytes > KEPT_BYTES:
+        while self._kept and sum(other.nbytes for other in self._kept.values()) + made.nbytes > self.model.budget.bytes:
             self._kept.popitem(last=False)
         self._kept[number] = made
         return made
@@ -95,10 +92,10 @@ def problem(
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
-    plan = batches.plan_for(model.adapter, lengths, model.dtype.itemsize, batch_size)
+    plan = batches.plan_for(model, lengths, batch_size)
     instead = replacement.make(ablation, model, runner, examples, plan, given=given)
     made = Problem(model, runner, chosen, examples, plan, instead)
-    made.plan = [part for rows in plan for part in _cut(rows, WIDE_BYTES // made.row_bytes(lengths[rows[0]]))]
+    made.plan = [part for rows in plan for part in _cut(rows, model.budget.tables // made.row_bytes(lengths[rows[0]]))]
     return made
 
 
