@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Streams": {
         "view": "show a stream as a table",
+        "graph": "draw a circuit: SVG, HTML, DOT or PNG",
         "log": "show the commands that made a stream, or a script that repeats them",
         "verify": "check the digests of streams and of their tensors",
         "stamp": "seal a stream again after an edit",

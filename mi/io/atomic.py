@@ -63,6 +63,16 @@ def text(output: str | None, content: str) -> None:
         f.write(content.encode())
 
 
+def content(output: str | None, data: bytes) -> None:
+    """A picture or a page: to a file, or to standard output (None or "-")."""
+    if output in (None, "-"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return
+    with file(str(output)) as f:
+        f.write(data)
+
+
 def failure(path: str | Path, error: OSError) -> RunError:
     """A system error on writing, as the user should read it."""
     import errno
