@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval check pipe view log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval check pipe view graph log verify stamp pack schema info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -615,6 +615,22 @@ _mi() {
             :
             return
             ;;
+        'graph --to')
+            _mi_words 'svg html dot png'
+            return
+            ;;
+        'graph --top')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'graph --by')
+            _mi_words 'head layer'
+            return
+            ;;
+        'graph --output' | 'graph -o')
+            :
+            return
+            ;;
         'log --output' | 'log -o')
             :
             return
@@ -672,6 +688,7 @@ _mi() {
             'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
+            'graph') _mi_words '--by --help --output --quiet --to --top -h -o -q' ;;
             'log') _mi_words '--help --json --output --quiet --script -h -o -q' ;;
             'verify') _mi_words '--help --json --quiet -h -q' ;;
             'stamp') _mi_words '--help --output --quiet -h -o -q' ;;

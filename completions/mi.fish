@@ -14,6 +14,7 @@ complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circui
 complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
+complete -c mi -n __fish_use_subcommand -a graph -d 'draw a circuit: SVG, HTML, DOT or PNG'
 complete -c mi -n __fish_use_subcommand -a log -d 'show the commands that made a stream, or a script that repeats them'
 complete -c mi -n __fish_use_subcommand -a verify -d 'check the digests of streams and of their tensors'
 complete -c mi -n __fish_use_subcommand -a stamp -d 'seal a stream again after an edit'
@@ -295,6 +296,14 @@ complete -c mi -n '__fish_seen_subcommand_from view' -l svg -d 'Write a map of e
 complete -c mi -n '__fish_seen_subcommand_from view' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from graph' -F
+complete -c mi -n '__fish_seen_subcommand_from graph' -l to -d 'Kind of picture; if not given, that of the output\'s name, else svg.' -x -a 'svg html dot png'
+complete -c mi -n '__fish_seen_subcommand_from graph' -l top -d 'Draw the N edges with the largest scores; the default is 2000 of a circuit and 200 of scores.' -x
+complete -c mi -n '__fish_seen_subcommand_from graph' -l by -d 'Draw every head, or the heads of a layer as one.' -x -a 'head layer'
+complete -c mi -n '__fish_seen_subcommand_from graph' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from graph' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from log' -F
 complete -c mi -n '__fish_seen_subcommand_from log' -l script -d 'Print a shell script that makes the stream again.'

@@ -1,4 +1,4 @@
-"""A headless Chromium, over the pipe of its debugging protocol: pages in; values of scripts, errors and screenshots out."""
+"""A headless Chromium, over the pipe of its debugging protocol: pages in; what scripts say, errors, screenshots out."""
 
 from __future__ import annotations
 

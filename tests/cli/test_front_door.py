@@ -93,6 +93,7 @@ LIGHT: dict[tuple[str, ...], set[str]] = {
     ("view", "examples.jsonl"): {"mi.show.table"},
     ("log", "scores.jsonl"): set(),
     ("log", "--script", "examples.jsonl"): set(),
+    ("graph", "scores.jsonl"): {"numpy", "mi.show.table"},
     ("verify", "scores.jsonl"): {"numpy"},
     ("verify", "examples.jsonl"): set(),
     ("stamp", "scores.jsonl"): set(),
