@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from mi.__main__ import COMMANDS
-from mi.run import build, find
+from mi.run import build, find, module
 
 FILES = ("FILE", "[FILE]", "[FILE]...", "[FILE] [NAME]...")  # placeholders that a file name takes
 FOLDERS = ("MODEL",)
@@ -56,7 +55,7 @@ def commands() -> list[Command]:
 
 
 def command(name: str, summary: str) -> Command:
-    inner = getattr(import_module(f"mi.commands.{name}"), "SUBCOMMANDS", {})
+    inner = getattr(module(name), "SUBCOMMANDS", {})
     return _command(
         name, [name], summary, tuple(_command(f"{name} {word}", [name, word], _first(inner[word])) for word in inner)
     )

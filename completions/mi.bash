@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval check pipe view graph log verify stamp pack schema info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval check pipe view graph log verify stamp pack schema import export mib info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -13,6 +13,27 @@ _mi() {
     fi
     if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
         command='eval ground-truth'
+    fi
+    if [[ $command == import && ${COMP_WORDS[2]} == mib ]] && ((COMP_CWORD > 2)); then
+        command='import mib'
+    fi
+    if [[ $command == import && ${COMP_WORDS[2]} == acdc ]] && ((COMP_CWORD > 2)); then
+        command='import acdc'
+    fi
+    if [[ $command == import && ${COMP_WORDS[2]} == autocircuit ]] && ((COMP_CWORD > 2)); then
+        command='import autocircuit'
+    fi
+    if [[ $command == import && ${COMP_WORDS[2]} == edge-pruning ]] && ((COMP_CWORD > 2)); then
+        command='import edge-pruning'
+    fi
+    if [[ $command == import && ${COMP_WORDS[2]} == feature-circuits ]] && ((COMP_CWORD > 2)); then
+        command='import feature-circuits'
+    fi
+    if [[ $command == export && ${COMP_WORDS[2]} == mib ]] && ((COMP_CWORD > 2)); then
+        command='export mib'
+    fi
+    if [[ $command == mib && ${COMP_WORDS[2]} == results ]] && ((COMP_CWORD > 2)); then
+        command='mib results'
     fi
     case "$command $previous" in
         'data --from')
@@ -647,6 +668,142 @@ _mi() {
             :
             return
             ;;
+        'import mib --level')
+            _mi_words 'edge node neuron'
+            return
+            ;;
+        'import mib --about')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import mib --model' | 'import mib -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'import mib --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import mib --output' | 'import mib -o')
+            :
+            return
+            ;;
+        'import acdc --about')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import acdc --model' | 'import acdc -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'import acdc --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import acdc --layers')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import acdc --heads')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import acdc --output' | 'import acdc -o')
+            :
+            return
+            ;;
+        'import autocircuit --key')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import autocircuit --about')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import autocircuit --model' | 'import autocircuit -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'import autocircuit --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import autocircuit --output' | 'import autocircuit -o')
+            :
+            return
+            ;;
+        'import edge-pruning --about')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import edge-pruning --model' | 'import edge-pruning -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'import edge-pruning --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import edge-pruning --layers')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import edge-pruning --heads')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import edge-pruning --output' | 'import edge-pruning -o')
+            :
+            return
+            ;;
+        'import feature-circuits --level')
+            _mi_words 'edge node'
+            return
+            ;;
+        'import feature-circuits --about')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'import feature-circuits --output' | 'import feature-circuits -o')
+            :
+            return
+            ;;
+        'export mib --scores')
+            :
+            return
+            ;;
+        'export mib --format')
+            _mi_words 'json pt'
+            return
+            ;;
+        'export mib --submission')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'export mib --cell')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'export mib --output' | 'export mib -o')
+            :
+            return
+            ;;
+        'mib results --method-name')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib results --description')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib results --cell')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib results --output' | 'mib results -o')
+            :
+            return
+            ;;
         'info --model' | 'info -m')
             _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
@@ -694,6 +851,16 @@ _mi() {
             'stamp') _mi_words '--help --output --quiet -h -o -q' ;;
             'pack') _mi_words '--help --output --quiet -h -o -q' ;;
             'schema') _mi_words '--help --output --quiet -h -o -q' ;;
+            'import') _mi_words '--help --quiet -h -q' ;;
+            'import mib') _mi_words '--about --circuit --help --json --level --model --output --quiet --revision -h -m -o -q' ;;
+            'import acdc') _mi_words '--about --heads --help --json --layers --model --output --quiet --revision --scores -h -m -o -q' ;;
+            'import autocircuit') _mi_words '--about --help --json --key --model --output --parallel --quiet --revision -h -m -o -q' ;;
+            'import edge-pruning') _mi_words '--about --heads --help --json --layers --model --output --quiet --revision -h -m -o -q' ;;
+            'import feature-circuits') _mi_words '--about --circuit --help --json --level --output --quiet -h -o -q' ;;
+            'export') _mi_words '--help --quiet -h -q' ;;
+            'export mib') _mi_words '--cell --format --help --nine --output --quiet --scores --submission -h -o -q' ;;
+            'mib') _mi_words '--help --quiet -h -q' ;;
+            'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
             'info') _mi_words '--allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
             'gc') _mi_words '--dry-run --help --json --max-size --older-than --quiet -h -q' ;;
         esac
@@ -703,6 +870,9 @@ _mi() {
         'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter' ;;
         'eval') _mi_words 'ground-truth' ;;
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
+        'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;
+        'export') _mi_words 'mib' ;;
+        'mib') _mi_words 'results' ;;
     esac
 }
 

@@ -20,6 +20,9 @@ complete -c mi -n __fish_use_subcommand -a verify -d 'check the digests of strea
 complete -c mi -n __fish_use_subcommand -a stamp -d 'seal a stream again after an edit'
 complete -c mi -n __fish_use_subcommand -a pack -d 'copy a stream together with its tensors'
 complete -c mi -n __fish_use_subcommand -a schema -d 'print the JSON Schema of a kind of stream'
+complete -c mi -n __fish_use_subcommand -a import -d 'read scores and circuits that other tools wrote'
+complete -c mi -n __fish_use_subcommand -a export -d 'write scores and circuits for other tools'
+complete -c mi -n __fish_use_subcommand -a mib -d 'run a cell of the MIB benchmark, or collect its results'
 complete -c mi -n __fish_use_subcommand -a info -d 'versions, devices, tasks and methods, or the sites of a model'
 complete -c mi -n __fish_use_subcommand -a gc -d 'empty the store of tensors that are old or too many'
 complete -c mi -n __fish_use_subcommand -a help -d 'show the help of a command'
@@ -331,6 +334,87 @@ complete -c mi -n '__fish_seen_subcommand_from schema' -a 'examples cache scores
 complete -c mi -n '__fish_seen_subcommand_from schema' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from schema' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from schema' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -a mib -d 'read a graph of eap-ig or the mib benchmark: json, or .pt'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -a acdc -d 'read a circuit of acdc: the .pth of its subgraph, or a list of edges with their effects (pickle or json)'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -a autocircuit -d 'read scores of autocircuit: a dictionary of tensors, one for each module, saved by torch'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -a edge-pruning -d 'read a circuit of edge-pruning: the list of pairs in its edges.json'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -a feature-circuits -d 'read a sparse feature circuit: features of dictionaries, their effects, and the weights of edges between them'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and not __fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from acdc; and not __fish_seen_subcommand_from autocircuit; and not __fish_seen_subcommand_from edge-pruning; and not __fish_seen_subcommand_from feature-circuits' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l circuit -d 'Write the circuit that the file marks, not the scores that it holds.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l level -d 'Which scores count, where the file has several; else the finest.' -x -a 'edge node neuron'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l about -d 'The task that the file is about.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from mib' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l scores -d 'Write a stream of scores (effects, or 1 and 0), not the circuit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l about -d 'The task that the file is about.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l layers -d 'Layers of the model, where -m does not say it.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l heads -d 'Query heads of a layer, likewise.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from acdc' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l key -d 'Which scores, of a file that holds several.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l about -d 'The task that the file is about.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l parallel -d 'In a block of the model attention and MLP read side by side (Pythia, GPT-J).'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from autocircuit' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l about -d 'The task that the file is about.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l layers -d 'Layers of the model, where -m does not say it.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l heads -d 'Query heads of a layer, likewise.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from edge-pruning' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l circuit -d 'Write the circuit that the file marks, not the scores that it holds.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l level -d 'Which scores count: weights of edges, or effects of features.' -x -a 'edge node'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l about -d 'The task that the file is about.' -x
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from import; and __fish_seen_subcommand_from feature-circuits' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from export; and not __fish_seen_subcommand_from mib' -a mib -d 'write a graph of the mib benchmark: json, or .pt'
+complete -c mi -n '__fish_seen_subcommand_from export; and not __fish_seen_subcommand_from mib' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from export; and not __fish_seen_subcommand_from mib' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -F
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l scores -d 'Of a circuit: the scores that it was chosen by.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l format -d 'What to write; if not given, what -o ends in, else json.' -x -a 'json pt'
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l submission -d 'Write into the leaderboard\'s folder layout.' -x
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l cell -d 'Of a submission: its cell, as ioi_gpt2.' -x
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l nine -d 'Submit nine circuits of the benchmark\'s sizes, for CPR and for CMD, not scores.'
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l output -s o -d 'Write to FILE.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -a results -d 'collect reports of `mi score` into the leaderboard\'s file of results'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -F
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l method-name -d 'What the method is called.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l description -d 'A sentence about the method.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l cell -d 'The cell of a report that does not say it, in order.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l output -s o -d 'Write to FILE.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l revision -d 'Commit, tag or branch of a hub model.' -x

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from mi.__main__ import GROUPS
-from mi.run import build, find
+from mi.run import build, find, module
 
 FILE = Path(__file__).resolve().parent / "commands.md"
 WIDTH = 100
@@ -36,7 +35,7 @@ def text() -> str:
 
 def _with_inner(name: str) -> Iterator[str]:
     yield name
-    yield from (f"{name} {inner}" for inner in getattr(import_module(f"mi.commands.{name}"), "SUBCOMMANDS", {}))
+    yield from (f"{name} {inner}" for inner in getattr(module(name), "SUBCOMMANDS", {}))
 
 
 def page(words: str) -> str:

@@ -30,13 +30,18 @@ GROUPS: dict[str, dict[str, str]] = {
         "pack": "copy a stream together with its tensors",
         "schema": "print the JSON Schema of a kind of stream",
     },
+    "Exchange": {
+        "import": "read scores and circuits that other tools wrote",
+        "export": "write scores and circuits for other tools",
+        "mib": "run a cell of the MIB benchmark, or collect its results",
+    },
     "The house": {
         "info": "versions, devices, tasks and methods, or the sites of a model",
         "gc": "empty the store of tensors that are old or too many",
     },
 }
 # All others never import torch.
-MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "search", "score", "pipe", "info")
+MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "search", "score", "pipe", "mib", "info")
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2

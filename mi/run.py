@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -136,11 +137,21 @@ def _refuse_empty(call: Call) -> None:
 
 def find(command: str, argv: Sequence[str]) -> tuple[str, Callable[..., Any], Sequence[str]]:
     """The function of a command. A module with SUBCOMMANDS gives some first words a function of their own."""
-    module = import_module(f"mi.commands.{command}")
-    inner = getattr(module, "SUBCOMMANDS", {})
+    commands = module(command)
+    inner = getattr(commands, "SUBCOMMANDS", {})
     if argv and argv[0] in inner:
         return f"{command} {argv[0]}", inner[argv[0]], argv[1:]
-    return command, getattr(module, command), argv
+    return command, getattr(commands, python_name(command)), argv
+
+
+def module(command: str) -> Any:
+    """The module of a command."""
+    return import_module(f"mi.commands.{python_name(command)}")
+
+
+def python_name(command: str) -> str:
+    """What a command is called in Python, where `import` is taken."""
+    return f"{command}_" if iskeyword(command) else command
 
 
 def build(command: str, function: Callable[..., Any], call: Callable[..., Any] | None = None) -> Any:

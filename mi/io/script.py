@@ -16,7 +16,7 @@ from typing import Any
 
 from mi.errors import MiError
 
-STARTERS = ("data", "cache")  # commands that need no stream before them
+STARTERS = ("data", "cache", "import")  # commands that need no stream before them
 
 _CHECKS = """
 command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; }

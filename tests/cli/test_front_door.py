@@ -12,8 +12,12 @@ import pytest
 
 from mi import __version__
 from mi.__main__ import COMMANDS, entry
+from mi.io import stream
+from mi.run import python_name
+from tests.circuit.test_mib import TINY
 from tests.cli import streams
 from tests.cli.conftest import Session
+from tests.cli.test_exchange_mib import report
 from tests.data_dir import CHECKOUT
 
 
@@ -27,7 +31,7 @@ def test_help_lists_every_command_with_its_summary(mi: Session) -> None:
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
     modules = {path.stem for path in (CHECKOUT / "mi" / "commands").glob("*.py")}
-    assert modules - {"__init__", "data_filter", "cache_means"} == set(COMMANDS)
+    assert modules - {"__init__", "data_filter", "cache_means"} == set(map(python_name, COMMANDS))
 
 
 def test_without_words_the_help_goes_to_stderr(mi: Session) -> None:
@@ -106,6 +110,11 @@ LIGHT: dict[tuple[str, ...], set[str]] = {
     ("data", "--from", "examples.jsonl"): {"tokenizers", "mi.show.table"},
     ("eval", "ground-truth", "scores.jsonl", "--truth", "truth.json", "--resamples", "0"): {"numpy", "mi.show.table"},
 }
+LIGHT |= {
+    ("import", "mib", "graph.json"): {"numpy", "mi.show.table"},
+    ("export", "mib", "scores.jsonl"): {"numpy"},
+    ("mib", "results", "curve.jsonl", "--cell", "ioi_gpt2"): {"numpy"},
+}
 RUN_A_MODEL = {"cache", "patch", "attribute", "search", "score"}
 SLOW = {"numpy", "tokenizers", "mi.show.table", "rich", "pydantic", "importlib.metadata", "asyncio", "email", "ssl"}
 
@@ -171,6 +180,8 @@ def test_a_light_command_imports_what_its_work_needs(
     streams.write_scores("scores.jsonl")
     streams.write_examples("examples.jsonl")
     Path("truth.json").write_text('{"true_edges": ["input->logits", "m0->logits"]}')
+    Path("graph.json").write_text(TINY)
+    stream.write("curve.jsonl", {"kind": "report"}, report(0))
     names = imported(*words)
     assert "mi.run" in names
     assert not HEAVY & names

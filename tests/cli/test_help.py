@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from completions.commands import Command, commands
 from docs import generate
 from mi.__main__ import COMMANDS
-from mi.run import Call, find, parse
+from mi.run import Call, find, module, parse
 from tests.cli import shell
 
 NAMES = [name for command in commands() for name in (command.name, *(inner.name for inner in command.inner))]
@@ -102,5 +101,5 @@ def test_the_manual_has_every_command() -> None:
     text = generate.text()
     for name in COMMANDS:
         assert f"### mi {name}\n" in text
-        assert import_module(f"mi.commands.{name}")
+        assert module(name)
     assert "### mi data filter\n" in text
