@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval check pipe view graph log verify stamp pack schema import export mib info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval diff check pipe view graph log verify stamp pack schema import export mib info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -596,6 +596,22 @@ _mi() {
             :
             return
             ;;
+        'diff --atol')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --rtol')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --top')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --output' | 'diff -o')
+            :
+            return
+            ;;
         'check --baseline')
             :
             return
@@ -842,6 +858,7 @@ _mi() {
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
+            'diff') _mi_words '--atol --help --json --output --quiet --rtol --top -h -o -q' ;;
             'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;

@@ -11,6 +11,7 @@ complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
 complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
+complete -c mi -n __fish_use_subcommand -a diff -d 'what differs between two circuits, scores, reports or models'
 complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
@@ -271,6 +272,14 @@ complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from diff' -l atol -d 'Numbers that differ by at most X are the same.' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l rtol -d 'Or by at most this share of the number in A.' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l top -d 'List the N largest changes (a table: 20).' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l json -d 'Print one line of JSON for each finding.'
+complete -c mi -n '__fish_seen_subcommand_from diff' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from diff' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from diff' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from check' -F
 complete -c mi -n '__fish_seen_subcommand_from check' -l baseline -d 'The report to compare with.' -r -F

@@ -18,6 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
         "eval": "hold scores against a circuit that is known",
+        "diff": "what differs between two circuits, scores, reports or models",
         "check": "is a report as good as its baseline? for CI",
         "pipe": "run several stages in one process: 'cache ! attribute ! prune'",
     },

@@ -45,6 +45,18 @@ def notes(new: Head, old: Head) -> Iterator[tuple[str, str]]:
             yield name, f"{what}: {_said(ours)}, was {_said(theirs)}"
 
 
+def all_notes(new: Head, old: Head) -> Iterator[tuple[str, str]]:
+    """`notes`, and what `refuse` would refuse beside another graph: for comparisons that are about just that."""
+    for what, ours, theirs in [*_must_agree(new, old)][1:]:
+        if ours != theirs:
+            yield what, f"another {what}: {_said(ours)}, was {_said(theirs)}"
+    for key in ("method", "rule", "steps", "ablation", "metric", "level"):
+        ours, theirs = (_part(head, "attribution").get(key) for head in (new, old))
+        if ours != theirs:
+            yield key, f"another {key} of attribution: {_said(ours)}, was {_said(theirs)}"
+    yield from notes(new, old)
+
+
 def _worth_saying(new: Head, old: Head) -> Iterator[tuple[str, str, Any, Any]]:
     yield "model", "another model", model_text(new), model_text(old)
     yield "dtype", "another number format", _part(new, "model").get("dtype"), _part(old, "model").get("dtype")
