@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mi import options
+from mi.commands.data_circuit import data_circuit
 from mi.commands.data_filter import data_filter
 from mi.options import UNRECORDED, Argument, Option
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mi.show.table import Table
     from mi.tasks.tokenizer import Tokenizer
 
-SUBCOMMANDS = {"filter": data_filter}
+SUBCOMMANDS = {"filter": data_filter, "circuit": data_circuit}
 DEFAULT_N = 100
 
 TaskName = Annotated[

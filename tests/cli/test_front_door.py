@@ -31,7 +31,7 @@ def test_help_lists_every_command_with_its_summary(mi: Session) -> None:
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
     modules = {path.stem for path in (CHECKOUT / "mi" / "commands").glob("*.py")}
-    assert modules - {"__init__", "data_filter", "cache_means"} == set(map(python_name, COMMANDS))
+    assert modules - {"__init__", "data_circuit", "data_filter", "cache_means"} == set(map(python_name, COMMANDS))
 
 
 def test_without_words_the_help_goes_to_stderr(mi: Session) -> None:
