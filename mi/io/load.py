@@ -1,18 +1,16 @@
-"""Streams in a notebook: a path in, an `Artifact` out, whose tensors are read (and verified) when they are asked for.
+"""Streams as objects: an `Artifact`, whose tensors are read (and verified) when they are asked for.
 
-acts = mi.load("acts.jsonl")
-acts.numpy("blocks.3.attn.z")
+`mi.load` in a notebook gives one with more to it: `mi.show.notebook`.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mi.errors import MiError
 from mi.io import blobs, stream
-from mi.io.tensors import BF16
+from mi.io.tensors import BF16, Array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +42,13 @@ class Artifact:
 
     def numpy(self, name: str) -> np.ndarray:
         """One tensor by its key (`blocks.3.attn.z`, `edge`) or as `blob/key`. bfloat16 comes as float32, exactly."""
-        blob, key = self._find(name)
-        array = blobs.load(self.stream, blob)[key]
+        array = self.array(name)
         return array.float32() if isinstance(array, BF16) else array
+
+    def array(self, name: str) -> Array:
+        """The same as it is stored: bfloat16 as its bits."""
+        blob, key = self._find(name)
+        return blobs.load(self.stream, blob)[key]
 
     def _find(self, name: str) -> tuple[str, str]:
         """Blob and key of the one tensor that a name means: a key, `blob/key`, or a blob that holds one tensor."""
@@ -65,9 +67,5 @@ class Artifact:
         return found[0]
 
     def __repr__(self) -> str:
-        return f"Artifact({self.stream.origin!r}, {self.kind}, {len(self.records)} records, tensors: {self.names()})"
-
-
-def load(path: str | os.PathLike[str]) -> Artifact:
-    """Read a stream of any kind and verify every byte of it."""
-    return Artifact(stream.read(os.fspath(path), ()))
+        held = f"{len(self.records)} records, tensors: {self.names()}"
+        return f"{type(self).__name__}({self.stream.origin!r}, {self.kind}, {held})"

@@ -17,7 +17,7 @@ from mi.circuit.benchmark import CELLS, SIZES, Cell, cell_of, parse
 from mi.circuit.transformer import transformer_graph
 from mi.errors import MiError
 from mi.io import stream
-from mi.io.load import load
+from mi.show.notebook import load
 from tests.circuit.test_importers import feature_file, modules
 from tests.cli import streams
 from tests.cli.conftest import Session

@@ -29,7 +29,7 @@ ROWS = (
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 SHOW_MAY_USE = {"show", "circuit", "io", "errors", ""}
-USE_SHOW = {"show", "commands", "run", "failures", "work"}
+USE_SHOW = {"mi", "show", "commands", "run", "failures", "work"}
 TORCH_IN = {"core", "scripts"}
 
 
