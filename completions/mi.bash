@@ -11,6 +11,9 @@ _mi() {
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
         command='data filter'
     fi
+    if [[ $command == data && ${COMP_WORDS[2]} == circuit ]] && ((COMP_CWORD > 2)); then
+        command='data circuit'
+    fi
     if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
         command='eval ground-truth'
     fi
@@ -97,6 +100,10 @@ _mi() {
             return
             ;;
         'data filter --output' | 'data filter -o')
+            :
+            return
+            ;;
+        'data circuit --output' | 'data circuit -o')
             :
             return
             ;;
@@ -849,6 +856,7 @@ _mi() {
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
             'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
+            'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
             'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
@@ -884,7 +892,7 @@ _mi() {
         return
     fi
     case $command in
-        'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter' ;;
+        'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter circuit' ;;
         'eval') _mi_words 'ground-truth' ;;
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
         'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;

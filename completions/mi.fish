@@ -30,21 +30,22 @@ complete -c mi -n __fish_use_subcommand -a help -d 'show the help of a command'
 complete -c mi -n __fish_use_subcommand -l help -s h -d 'show all commands'
 complete -c mi -n __fish_use_subcommand -l version -s V -d 'show the version'
 
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a filter -d 'keep the examples that a model gets right, and say how many that is'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l from -d 'Read examples that another tool wrote; the format is found by content. PEAP needs two files.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l number -s n -d 'Examples of each split: to make (100 if not given), or the first N of a file.' -x
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l split -d 'train, validation, test, or all. A task makes train and validation, a file gives all it has.' -x -a 'train validation test all'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l skip -d 'Leave out rows of a file that cannot be used, and say how many.'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l list -d 'List the tasks and the file formats.'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -a filter -d 'keep the examples that a model gets right, and say how many that is'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -a circuit -d 'write a circuit of the literature: which edges people found by hand, to hold scores against'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l from -d 'Read examples that another tool wrote; the format is found by content. PEAP needs two files.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l number -s n -d 'Examples of each split: to make (100 if not given), or the first N of a file.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l split -d 'train, validation, test, or all. A task makes train and validation, a file gives all it has.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l skip -d 'Leave out rows of a file that cannot be used, and say how many.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l list -d 'List the tasks and the file formats.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from data; and not __fish_seen_subcommand_from filter; and not __fish_seen_subcommand_from circuit' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
@@ -60,6 +61,10 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from cache' -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
