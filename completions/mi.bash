@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval diff check pipe view graph log verify stamp pack schema import export mib info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export mib info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -16,6 +16,15 @@ _mi() {
     fi
     if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
         command='eval ground-truth'
+    fi
+    if [[ $command == set && ${COMP_WORDS[2]} == union ]] && ((COMP_CWORD > 2)); then
+        command='set union'
+    fi
+    if [[ $command == set && ${COMP_WORDS[2]} == intersect ]] && ((COMP_CWORD > 2)); then
+        command='set intersect'
+    fi
+    if [[ $command == set && ${COMP_WORDS[2]} == subtract ]] && ((COMP_CWORD > 2)); then
+        command='set subtract'
     fi
     if [[ $command == import && ${COMP_WORDS[2]} == mib ]] && ((COMP_CWORD > 2)); then
         command='import mib'
@@ -603,6 +612,18 @@ _mi() {
             :
             return
             ;;
+        'set union --output' | 'set union -o')
+            :
+            return
+            ;;
+        'set intersect --output' | 'set intersect -o')
+            :
+            return
+            ;;
+        'set subtract --output' | 'set subtract -o')
+            :
+            return
+            ;;
         'diff --atol')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -672,6 +693,38 @@ _mi() {
             return
             ;;
         'graph --output' | 'graph -o')
+            :
+            return
+            ;;
+        'head --number' | 'head -n')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'head --output' | 'head -o')
+            :
+            return
+            ;;
+        'cat --output' | 'cat -o')
+            :
+            return
+            ;;
+        'split --by')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'split --fraction')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'split --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'split --only')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'split --output' | 'split -o')
             :
             return
             ;;
@@ -866,11 +919,18 @@ _mi() {
             'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
+            'set') _mi_words '--help --quiet -h -q' ;;
+            'set union') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'set intersect') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'set subtract') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'diff') _mi_words '--atol --help --json --output --quiet --rtol --top -h -o -q' ;;
             'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'graph') _mi_words '--by --help --output --quiet --to --top -h -o -q' ;;
+            'head') _mi_words '--help --json --number --output --quiet -h -n -o -q' ;;
+            'cat') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'split') _mi_words '--by --fraction --help --json --only --output --quiet --seed -h -o -q' ;;
             'log') _mi_words '--help --json --output --quiet --script -h -o -q' ;;
             'verify') _mi_words '--help --json --quiet -h -q' ;;
             'stamp') _mi_words '--help --output --quiet -h -o -q' ;;
@@ -894,6 +954,7 @@ _mi() {
     case $command in
         'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter circuit' ;;
         'eval') _mi_words 'ground-truth' ;;
+        'set') _mi_words 'union intersect subtract' ;;
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
         'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;
         'export') _mi_words 'mib' ;;

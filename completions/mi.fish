@@ -11,11 +11,15 @@ complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
 complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
+complete -c mi -n __fish_use_subcommand -a set -d 'join circuits, or take one from another'
 complete -c mi -n __fish_use_subcommand -a diff -d 'what differs between two circuits, scores, reports or models'
 complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a graph -d 'draw a circuit: SVG, HTML, DOT or PNG'
+complete -c mi -n __fish_use_subcommand -a head -d 'keep the first records of a stream'
+complete -c mi -n __fish_use_subcommand -a cat -d 'join several sets of examples into one'
+complete -c mi -n __fish_use_subcommand -a split -d 'take a set of examples apart, by a field or at random'
 complete -c mi -n __fish_use_subcommand -a log -d 'show the commands that made a stream, or a script that repeats them'
 complete -c mi -n __fish_use_subcommand -a verify -d 'check the digests of streams and of their tensors'
 complete -c mi -n __fish_use_subcommand -a stamp -d 'seal a stream again after an edit'
@@ -278,6 +282,27 @@ complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
 
+complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a union -d 'keep what is in any of several circuits'
+complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a intersect -d 'keep what is in all of several circuits'
+complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a subtract -d 'keep what is in the first circuit and in none of the others'
+complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from union' -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from union' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from union' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from union' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from union' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from intersect' -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from intersect' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from intersect' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from intersect' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from intersect' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l help -s h -d 'Show this message and exit.'
+
 complete -c mi -n '__fish_seen_subcommand_from diff' -l atol -d 'Numbers that differ by at most X are the same.' -x
 complete -c mi -n '__fish_seen_subcommand_from diff' -l rtol -d 'Or by at most this share of the number in A.' -x
 complete -c mi -n '__fish_seen_subcommand_from diff' -l top -d 'List the N largest changes (a table: 20).' -x
@@ -321,6 +346,29 @@ complete -c mi -n '__fish_seen_subcommand_from graph' -l by -d 'Draw every head,
 complete -c mi -n '__fish_seen_subcommand_from graph' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from graph' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from head' -F
+complete -c mi -n '__fish_seen_subcommand_from head' -l number -s n -d 'How many records to keep.' -x
+complete -c mi -n '__fish_seen_subcommand_from head' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from head' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from head' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from head' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from cat' -F
+complete -c mi -n '__fish_seen_subcommand_from cat' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from cat' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from cat' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from cat' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from split' -F
+complete -c mi -n '__fish_seen_subcommand_from split' -l by -d 'One part for each value of a field: template, split, length, variables.NAME, labels.NAME.' -x
+complete -c mi -n '__fish_seen_subcommand_from split' -l fraction -d 'Two parts: a random share X of the examples (\'part\'), and the rest.' -x
+complete -c mi -n '__fish_seen_subcommand_from split' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from split' -l only -d 'Write this one part, as a stream.' -x
+complete -c mi -n '__fish_seen_subcommand_from split' -l output -s o -d 'The folder of the parts, VALUE.jsonl each; with --only a file.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from split' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from split' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from split' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from log' -F
 complete -c mi -n '__fish_seen_subcommand_from log' -l script -d 'Print a shell script that makes the stream again.'

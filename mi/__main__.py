@@ -18,6 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
         "eval": "hold scores against a circuit that is known",
+        "set": "join circuits, or take one from another",
         "diff": "what differs between two circuits, scores, reports or models",
         "check": "is a report as good as its baseline? for CI",
         "pipe": "run several stages in one process: 'cache ! attribute ! prune'",
@@ -25,6 +26,9 @@ GROUPS: dict[str, dict[str, str]] = {
     "Streams": {
         "view": "show a stream as a table",
         "graph": "draw a circuit: SVG, HTML, DOT or PNG",
+        "head": "keep the first records of a stream",
+        "cat": "join several sets of examples into one",
+        "split": "take a set of examples apart, by a field or at random",
         "log": "show the commands that made a stream, or a script that repeats them",
         "verify": "check the digests of streams and of their tensors",
         "stamp": "seal a stream again after an edit",

@@ -84,7 +84,7 @@ def circuit(stream: Stream, graph: Graph) -> Circuit:
     only these dimensions are kept; where the stream lists no edges, they keep its outgoing edges too. What nodes and
     neurons leave without a path is pruned; listed edges are taken as they are.
     """
-    by_level = {level: [i for i, r in enumerate(stream.records) if _level(r) == level] for level in LEVELS}
+    by_level = {level: [i for i, r in enumerate(stream.records) if level_of_record(r) == level] for level in LEVELS}
     edges = np.zeros(graph.n_edges, dtype=bool)
     edges[_units(stream, Units(graph), by_level["edge"])] = True
     whole = np.zeros(graph.n_sources, dtype=bool)
@@ -162,11 +162,11 @@ def plain(array: Array) -> np.ndarray:
 
 def _from_records(stream: Stream, graph: Graph) -> Scored:
     """Scores that are spelled as records, all of one level."""
-    level = _level(stream.records[0]) if stream.records else level_of(stream)
-    other = next((i for i, record in enumerate(stream.records) if _level(record) != level), None)
+    level = level_of_record(stream.records[0]) if stream.records else level_of(stream)
+    other = next((i for i, record in enumerate(stream.records) if level_of_record(record) != level), None)
     if other is not None:
         raise MiError(
-            f"the record is of {_a(_level(stream.records[other]))}, those before it of {_a(level)}",
+            f"the record is of {_a(level_of_record(stream.records[other]))}, those before it of {_a(level)}",
             "edges, nodes and neurons are not ranked together",
             place=stream.place(other),
         )
@@ -189,7 +189,7 @@ def _from_records(stream: Stream, graph: Graph) -> Scored:
     return Scored(units, scores, listed, dict(zip(found.tolist(), stream.records, strict=True)))
 
 
-def _level(record: dict[str, Any]) -> str:
+def level_of_record(record: dict[str, Any]) -> str:
     """What a record is of; the schema has seen to it that it is of something."""
     if "src" in record:
         return "edge"
@@ -231,7 +231,7 @@ def _node(units: Units, record: dict[str, Any]) -> int:
 
 def spelled(record: dict[str, Any]) -> str:
     """The name of what a record is of: `m0->m3`, `m3`, `m3/17`."""
-    level = _level(record)
+    level = level_of_record(record)
     if level == "edge":
         return f"{record['src']}->{record['dst']}"
     return str(record["node"]) if level == "node" else f"{record['node']}/{record['unit']}"

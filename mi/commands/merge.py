@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mi.errors import MiError, UsageError
+from mi.io import parents
+from mi.io.parents import STDIN, Parent
 from mi.options import UNRECORDED, Argument, Json, Option, Output, Quiet
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mi.circuit.reading import Scored
     from mi.io.stream import Stream
-
-STDIN = "-"
 
 
 def merge(
@@ -71,7 +69,7 @@ def merge(
         mi merge --sum part-*.jsonl -o scores.jsonl
     """
     rule = _rule({"mean": mean, "min": least, "max": most, "rank-mean": rank_mean, "sum": total})
-    names = _names(files or [], 1 if rule == "sum" else 2)
+    names = parents.names(files, 1 if rule == "sum" else 2, "merge")
     if rule == "sum":
         if normalise:
             raise UsageError("--normalise means nothing with --sum", "the shards of a run have one scale")
@@ -107,12 +105,8 @@ def merge(
     emit(head, [], {"scores": arrays, **blobs}, output=output, json=json)
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(Parent):
     """One input: its name on the command line, and its stream."""
-
-    name: str
-    stream: Stream
 
     @property
     def attribution(self) -> Mapping[str, Any]:
@@ -130,15 +124,6 @@ def _rule(flags: Mapping[str, bool]) -> str:
         )
         raise UsageError(fact, "give one of --mean, --min, --max, --rank-mean and --sum")
     return named[0]
-
-
-def _names(files: Sequence[str], least: int) -> list[str]:
-    if len(files) < least:
-        hint = "give all shards" if least == 1 else "give two or more"
-        raise UsageError(f"{len(files)} file{'s' * (len(files) != 1)} to merge", f"{hint}; one may be -")
-    if list(files).count(STDIN) > 1:
-        raise UsageError("standard input is named twice", "one of the files may be -")
-    return list(files)
 
 
 def _sum(names: Sequence[str], output: str | None, json: bool) -> None:
@@ -265,30 +250,9 @@ def _said(inputs: Sequence[Given], rule: str, level: str, scales: list[float] | 
 
 def _head(inputs: Sequence[Given], base: Given, attribution: Mapping[str, Any]) -> dict[str, Any]:
     """The head of the stream that was piped in, or named first; and where all came from."""
-    from mi.io import chain
-    from mi.io.chain import Invocation
     from mi.run import invocation
 
-    others = [each for each in inputs if each is not base]
-    given = [chain.given(each.name, _digest(each)) for each in others]
-    command = invocation()
-    words = [*command.argv, *(STDIN if each is base else each.name for each in inputs)]
-    head = {
-        **base.stream.head,
-        "attribution": dict(attribution),
-        "merged": [
-            {"name": item["name"], "sha256": item["sha256"], "chain": each.stream.head.get("chain", [])}
-            for item, each in zip(given, others, strict=True)
-        ],
-    }
-    return chain.record(head, Invocation(command.command, tuple(words)), [*base.stream.as_input(), *given])
-
-
-def _digest(given: Given) -> str:
-    """Of the file's bytes, which a script can check. What is no file (`<(...)`) cannot be read a second time."""
-    from mi.io import digests
-
-    return digests.file_digest(given.name) if os.path.isfile(given.name) else given.stream.sha256
+    return parents.record({**base.stream.head, "attribution": dict(attribution)}, inputs, invocation())
 
 
 def _common(inputs: Sequence[Given], key: str) -> Any:

@@ -17,7 +17,10 @@ from mi.options import UNRECORDED, Argument, Json, Output, Quiet
 from mi.run import Call, execute, parse
 
 # Commands that can stand in a pipe.
-STAGES = ("data", "cache", "patch", "attribute", "search", "merge", "prune", "score", "eval", "view", "stamp", "log")
+STAGES = (
+    *("data", "head", "cat", "cache", "patch", "attribute", "search", "merge", "prune", "set", "score", "eval"),
+    *("check", "view", "stamp", "log"),
+)
 BETWEEN = "!"
 
 

@@ -119,6 +119,12 @@ def text(head: Mapping[str, Any]) -> str:
         env = {key: value for key, value in item.get("env", {}).items() if key != "device"}
         ran = [f"mi {item.get('version', '?')}", *(f"{name} {env[name]}" for name in LIBRARIES if name in env)]
         lines.append(f"{'':14}{', '.join(ran)}" + (f" on {item['env']['device']}" if "device" in item["env"] else ""))
+    for parent in head.get("merged", []):  # what else went into it
+        lines += [
+            "",
+            f"{parent['name']}  sha256 {parent['sha256'][:12]}",
+            *(f"  {row}" for row in text(parent).split("\n")),
+        ]
     return "\n".join(lines)
 
 

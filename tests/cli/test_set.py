@@ -1,0 +1,141 @@
+"""`mi set`: circuits as Python's sets, sealed, with the chains of all that went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mi.io import chain, stream
+from tests.cli.conftest import Session
+from tests.cli.reports import OTHER_GRAPH
+from tests.cli.streams import GRAPH, head, write_scores
+
+EDGES = GRAPH.edge_names()
+
+
+def write(path: str, edges: set[int], seed: int = 0, **change: Any) -> None:
+    scores = np.random.default_rng(seed).normal(size=GRAPH.n_edges)
+    records = []
+    for edge in sorted(edges, key=lambda edge: -abs(scores[edge])):
+        source, _, receiver = EDGES[edge].partition("->")
+        records.append({"src": source, "dst": receiver, "score": float(scores[edge]), "of": path})
+    selection = {"rule": "top", "level": "edge", "edges": GRAPH.n_edges}
+    stream.write(path, head("circuit", "prune", **{"selection": selection, **change}), records)
+
+
+def names(path: str) -> list[str]:
+    return [f"{record['src']}->{record['dst']}" for record in stream.read(path, ("circuit",)).records]
+
+
+@pytest.mark.parametrize(
+    ("operation", "kept"),
+    [
+        ("union", lambda a, b, c: a | b | c),
+        ("intersect", lambda a, b, c: a & b & c),
+        ("subtract", lambda a, b, c: a - b - c),
+    ],
+)
+def test_sets_of_edges(mi: Session, operation: str, kept: Any) -> None:
+    rng = np.random.default_rng(1)
+    parts = [set(rng.permutation(GRAPH.n_edges)[:n].tolist()) for n in (30, 25, 12)]
+    for name, part in zip("abc", parts):
+        write(f"{name}.jsonl", part, seed=ord(name))
+    mi("set", operation, "a.jsonl", "b.jsonl", "c.jsonl", "-o", "out.jsonl").ok()
+    assert set(names("out.jsonl")) == {EDGES[edge] for edge in kept(*parts)}
+    read = stream.read("out.jsonl", ("circuit",))
+    origin = {EDGES[edge]: f"{name}.jsonl" for name, part in reversed(list(zip("abc", parts))) for edge in part}
+    assert {f"{r['src']}->{r['dst']}": r["of"] for r in read.records} == {n: origin[n] for n in names("out.jsonl")}
+    said = read.head["selection"]
+    assert (said["rule"], said["realised"], len(said["of"])) == (operation, len(read.records), 3)
+    assert mi("verify", "-q", "out.jsonl").code == 0
+
+
+def test_the_order_is_that_of_the_first(mi: Session) -> None:
+    write("a.jsonl", set(range(20)), 1)
+    write("b.jsonl", set(range(10, 30)), 2)
+    mi("set", "intersect", "a.jsonl", "b.jsonl", "-o", "out.jsonl").ok()
+    first = names("a.jsonl")
+    assert names("out.jsonl") == [name for name in first if name in names("b.jsonl")]
+
+
+def test_both_chains_are_there_and_shown(mi: Session) -> None:
+    write("a.jsonl", {0, 1})
+    write("b.jsonl", {1, 2})
+    done = mi("set", "union", "-", "b.jsonl", stdin=Path("a.jsonl").read_bytes()).ok()
+    Path("out.jsonl").write_bytes(done.out)
+    read = stream.read("out.jsonl", ("circuit",))
+    assert chain.broken(read.head) is None
+    assert [link["argv"][0] for link in read.head["chain"]] == ["prune", "set"]
+    assert read.head["merged"][0]["chain"] == stream.read("b.jsonl", ()).head["chain"]
+    shown = mi("log", "out.jsonl").ok().text
+    assert "mi set union - b.jsonl" in shown
+    assert shown.count("mi prune") == 2
+    mi("set", "subtract", "out.jsonl", "a.jsonl", "-o", "more.jsonl").ok()
+    again = stream.read("more.jsonl", ()).head["merged"]
+    assert [item["name"] for item in again] == ["b.jsonl", "a.jsonl"]
+
+
+def test_files_and_pipes_give_the_same_records(mi: Session) -> None:
+    write("a.jsonl", {0, 1, 5})
+    write("b.jsonl", {1, 2})
+    file = mi("set", "union", "a.jsonl", "b.jsonl").ok().out
+    pipe = mi("set", "union", "-", "b.jsonl", stdin=Path("a.jsonl").read_bytes()).ok().out
+    assert file.splitlines()[1:-1] == pipe.splitlines()[1:-1]
+    assert mi("set", "union", "a.jsonl", "b.jsonl").ok().out == file
+
+
+def test_what_lies_on_no_path_and_what_is_empty_is_said(mi: Session) -> None:
+    write("a.jsonl", set(range(46)))
+    write("b.jsonl", {edge for edge in range(46) if EDGES[edge].endswith("->logits")})
+    assert "lie on no path" in mi("set", "subtract", "a.jsonl", "b.jsonl").ok().err
+    assert "lie on no path" not in mi("set", "union", "a.jsonl", "b.jsonl").ok().err
+    done = mi("set", "subtract", "b.jsonl", "a.jsonl", "-q").ok()
+    assert "the circuit is EMPTY" in done.err
+    write("c.jsonl", {0}, task={"name": "greater-than"})
+    assert "c.jsonl is of the task greater-than" in mi("set", "union", "a.jsonl", "c.jsonl").ok().err
+
+
+@pytest.mark.parametrize("level", ["node", "neuron"])
+def test_sets_of_nodes_and_neurons(mi: Session, level: str) -> None:
+    records = [{"node": "m0"}, {"node": "input"}, {"node": "a0.h1"}]
+    if level == "neuron":
+        records = [{"node": "m0", "unit": u} for u in (1, 2, 3)]
+    selection = {"level": level, "width": 8} if level == "neuron" else {"level": level}
+    for name, part in (("a", records[:2]), ("b", records[1:])):
+        stream.write(f"{name}.jsonl", head("circuit", "prune", selection=selection), part)
+    for operation, kept in (("union", records), ("intersect", records[1:2]), ("subtract", records[:1])):
+        mi("set", operation, "a.jsonl", "b.jsonl", "-o", "out.jsonl").ok()
+        read = stream.read("out.jsonl", ("circuit",))
+        assert read.records == kept
+        assert read.head["selection"]["level"] == level
+        assert read.head["selection"].get("width") == selection.get("width")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["union", "a.jsonl"], 2, "1 file to make the union of"),
+        (["union", "-", "-"], 2, "standard input is named twice"),
+        ([], 2, "the operation is not said; mi set has union, intersect, subtract"),
+        (["xor", "a.jsonl", "b.jsonl"], 2, "got unexpected extra argument"),
+        (["union", "a.jsonl", "nodes.jsonl"], 3, "nodes.jsonl: this is a circuit of nodes, a.jsonl one of edges"),
+        (["union", "mixed.jsonl", "a.jsonl"], 3, "mixed.jsonl: a circuit of edges and nodes is no set of one kind"),
+        (["union", "a.jsonl", "deep.jsonl"], 3, "deep.jsonl: the graph differs"),
+        (["union", "a.jsonl", "s.jsonl"], 3, "a stream of kind 'scores'; needed: circuit"),
+        (["union", "a.jsonl", "alien.jsonl"], 3, "m9->m10 is no edge of this graph"),
+        (["union", "a.jsonl", "none.jsonl"], 3, "none.jsonl: no such file"),
+    ],
+)
+def test_what_is_no_set(mi: Session, words: list[str], code: int, says: str) -> None:
+    write("a.jsonl", {0, 1})
+    write_scores("s.jsonl")
+    stream.write("nodes.jsonl", head("circuit", "prune"), [{"node": "m0"}])
+    stream.write("mixed.jsonl", head("circuit", "prune"), [{"node": "m0"}, {"src": "input", "dst": "m1"}])
+    stream.write("deep.jsonl", head("circuit", "prune", graph=OTHER_GRAPH), [])
+    stream.write("alien.jsonl", head("circuit", "prune"), [{"src": "m9", "dst": "m10"}])
+    done = mi("set", *words)
+    assert (done.code, done.text) == (code, "")
+    assert says in done.err
