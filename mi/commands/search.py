@@ -68,6 +68,17 @@ def search(
             help="Of edge-pruning: the share of edges to remove (0.9).",
         ),
     ] = None,
+    node_target: Annotated[
+        float | None,
+        Option(
+            "--node-target",
+            metavar="S",
+            min=0,
+            max=1,
+            show_default=False,
+            help="Of edge-pruning: the share of heads and MLPs to remove; each then has a mask of its own.",
+        ),
+    ] = None,
     drawn: Annotated[
         int | None,
         Option("--masks", metavar="N", min=1, show_default=False, help="Of ugs: masks drawn for each example (12)."),
@@ -181,6 +192,7 @@ def search(
         "level": level,
         "penalty": penalty,
         "target": target,
+        "node-target": node_target,
         "masks": drawn,
         "steps": steps,
         "lr": lr,

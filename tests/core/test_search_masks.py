@@ -131,7 +131,7 @@ def test_edge_pruning_keeps_as_many_as_its_gates_add_up_to_and_raises_its_target
     total = float(hard_concrete.deterministic(learner.parameters["log_alpha"].detach()).sum())
     assert learner.kept().sum() == round(total)
     assert learner.scores()[learner.kept()].min() > learner.scores()[~learner.kept()].max()
-    assert [learner.target_at(step) for step in (0, 25, 50, 59)] == pytest.approx([0, 0.45, 0.9, 0.9])
+    assert [learner.share_at(step) for step in (0, 25, 50, 59)] == pytest.approx([0, 0.5, 1, 1])
     assert learner.rates(0)["log_alpha"] == pytest.approx(0.05)
     assert learner.rates(30)["log_alpha"] == 0.2 and learner.rates(30)["lambda"] < 0
     with torch.no_grad():
@@ -140,17 +140,64 @@ def test_edge_pruning_keeps_as_many_as_its_gates_add_up_to_and_raises_its_target
     assert float(learner.penalty(torch.zeros(1), 59).detach()) == pytest.approx(2 * over + 3 * over**2, rel=1e-4)
 
 
+def test_masks_of_nodes_multiply_those_of_edges_and_are_driven_to_a_share_of_their_own(seed: int) -> None:
+    case = random_case("gpt2", seed)
+    graph = case.model.graph
+    learner = EdgePruning(case.model, target=0.6, steps=60, rate=0.2, seed=0, node_target=0.4)
+    writers = [name for name in graph.nodes if name not in ("input", "logits")]
+    log_alpha, of_nodes = case.rng.permutation(np.linspace(-4, 4, graph.n_edges)), np.linspace(-3, 3, len(writers))
+    of_nodes = case.rng.permutation(of_nodes)
+    with torch.no_grad():
+        learner.parameters["log_alpha"].copy_(torch.as_tensor(log_alpha))
+        learner.parameters["log_alpha_node"].copy_(torch.as_tensor(of_nodes))
+        learner.parameters["lambda"].copy_(torch.tensor([2.0, 3.0]))
+        learner.parameters["lambda_node"].copy_(torch.tensor([5.0, 7.0]))
+    sources = [name.split("->")[0] for name in graph.edge_names()]
+    node = dict(zip(writers, of_nodes.tolist(), strict=True))
+    u = {"edge": case.rng.uniform(0.3, 0.7, graph.n_edges), "node": case.rng.uniform(0.3, 0.7, len(writers))}
+    z_node = {name: oracle.hard_concrete(node[name], float(x)) for name, x in zip(writers, u["node"], strict=True)}
+    expected = [
+        oracle.hard_concrete(a, float(x)) * z_node.get(source, 1.0)
+        for a, x, source in zip(log_alpha, u["edge"], sources, strict=True)
+    ]
+    drawn = iter((u["edge"], u["node"]))
+    gates = learner.gates(lambda *shape: torch.as_tensor(next(drawn)), 3).detach()
+    np.testing.assert_allclose(gates, expected, rtol=0, atol=1e-5)
+
+    def probability(a: float) -> float:
+        return 1 / (1 + math.exp(-(a - 2 / 3 * math.log(0.1 / 1.1))))
+
+    edges = np.mean([probability(a) * probability(node.get(s, math.inf)) for a, s in zip(log_alpha, sources)])
+    over, over_nodes = 1 - edges - 0.6 / 2, 1 - np.mean([probability(a) for a in of_nodes]) - 0.4 / 2
+    price = 2 * over + 3 * over**2 + 5 * over_nodes + 7 * over_nodes**2
+    assert float(learner.penalty(gates, 25).detach()) == pytest.approx(price, rel=1e-4)
+
+    def gate(a: float) -> float:
+        return min(1.0, max(0.0, 1.2 / (1 + math.exp(-a)) - 0.1))
+
+    n_nodes = round(sum(gate(a) for a in of_nodes))
+    writing = {"input", *sorted(writers, key=lambda name: -node[name])[:n_nodes]}
+    n = round(sum(gate(a) * gate(node.get(s, math.inf)) for a, s in zip(log_alpha, sources)))
+    ranked = [edge for edge in np.argsort(-log_alpha) if sources[edge] in writing]
+    assert set(np.flatnonzero(learner.kept())) == set(ranked[:n])
+    assert {sources[edge] for edge in np.flatnonzero(learner.kept())} < {*writers, "input"}
+    np.testing.assert_allclose(
+        learner.scores(), np.minimum(log_alpha, [node.get(s, math.inf) for s in sources]), rtol=1e-6
+    )
+
+
 def learner_of(method: str, case_model: models.Model, steps: int = 30) -> masks.Learner:
     made: dict[str, Callable[[], masks.Learner]] = {
         "node probing": lambda: SubnetworkProbing(case_model, "node", 1.0, 0.1),
         "edge probing": lambda: SubnetworkProbing(case_model, "edge", 1.0, 0.1),
         "edge pruning": lambda: EdgePruning(case_model, 0.8, steps, 0.3, 0),
+        "edge and node pruning": lambda: EdgePruning(case_model, 0.8, steps, 0.3, 0, 0.4),
         "ugs": lambda: Ugs(case_model, 1e-2, 0.2, 3),
     }
     return made[method]()
 
 
-METHODS = ["node probing", "edge probing", "edge pruning", "ugs"]
+METHODS = ["node probing", "edge probing", "edge pruning", "edge and node pruning", "ugs"]
 
 
 class KilledError(Exception):
@@ -243,6 +290,7 @@ def test_a_number_that_is_not_finite_is_named() -> None:
         (lambda model: SubnetworkProbing(model, "node", 1.0, 0.2), 40),
         (lambda model: SubnetworkProbing(model, "edge", 1.0, 0.2), 40),
         (lambda model: EdgePruning(model, 0.7, 80, 0.3, 0), 80),
+        (lambda model: EdgePruning(model, 0.7, 80, 0.3, 0, 0.3), 80),
         (lambda model: Ugs(model, 1e-3, 0.1, 6), 40),
     ],
     ids=METHODS,

@@ -47,7 +47,7 @@ METHODS = {
         Method(
             "edge-pruning",
             "learn a mask of edges of a given sparsity",
-            {"steps": 600, "lr": 0.2, "target": 0.9, "patience": 100, "learn-constants": False},
+            {"steps": 600, "lr": 0.2, "target": 0.9, "node-target": None, "patience": 100, "learn-constants": False},
             batch=32,
             learns_mask=True,
         ),
@@ -77,7 +77,8 @@ class Settings:
 
     def said(self) -> dict[str, Any]:
         """What a head says of it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.of.items()}
+        given = {name: value for name, value in self.of.items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def settle(method: str, given: Mapping[str, Any], ranking: bool = False, seed: int = 0) -> Settings:
@@ -97,8 +98,8 @@ def settle(method: str, given: Mapping[str, Any], ranking: bool = False, seed: i
     if method == "acdc":
         of["tau"] = TAUS if ranking and given.get("tau") is None else tuple(of["tau"])
         ranking = _check_taus(of["tau"], ranking)
-    for name in ("lr", "target", "penalty"):
-        if name in of and not math.isfinite(of[name]):
+    for name in ("lr", "target", "node-target", "penalty"):
+        if of.get(name) is not None and not math.isfinite(of[name]):
             raise UsageError(f"--{name} {of[name]} is not a number to search with", "give a finite number")
     return Settings(method, of, ranking or not entry.ranks, seed)
 

@@ -110,7 +110,8 @@ def _learner(work: Problem, settings: Settings) -> masks.Learner:
     if settings.method == "subnetwork-probing":
         return SubnetworkProbing(model, settings["level"], settings["penalty"], settings["lr"])
     if settings.method == "edge-pruning":
-        return EdgePruning(model, settings["target"], settings["steps"], settings["lr"], settings.seed)
+        targets = settings["target"], settings["node-target"]
+        return EdgePruning(model, targets[0], settings["steps"], settings["lr"], settings.seed, targets[1])
     return Ugs(model, settings["penalty"], settings["lr"], settings["masks"])
 
 
