@@ -10,7 +10,7 @@ the same bytes. An interval is the 2.5th to the 97.5th percentile of the resampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,32 @@ def areas(
         point, draws = curves[by_sign]
         estimates[name] = _estimates(area(point, x)[None], area(draws, x)[:, None], level)[0]
     return estimates
+
+
+def gap(
+    here: tuple[np.ndarray, np.ndarray, np.ndarray],
+    there: tuple[np.ndarray, np.ndarray, np.ndarray],
+    of: Callable[[np.ndarray], np.ndarray] = lambda f: f,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+) -> Estimate:
+    """f there minus f here, on two sets of examples that are drawn independently of each other.
+
+    Each is (value [K, N], clean [N], empty [N]); ``of`` makes one number of f [..., K], such as an area of the curve.
+    """
+    points, draws = zip(
+        *(
+            _faithfulness(value, clean, empty, None, resamples, seed + number)
+            for number, (value, clean, empty) in enumerate((here, there))
+        ),
+        strict=True,
+    )
+    n = min(map(len, draws))  # resamples in which M and 0 are equal are left out
+    apart = np.ravel(of(draws[1][:n]) - of(draws[0][:n]))[:, None]
+    point = np.ravel(of(points[1]) - of(points[0]))
+    return _estimates(point, apart, level)[0]
 
 
 def means(
