@@ -32,6 +32,7 @@ SUBSETS = 20  # random sets of nodes for completeness
 GREEDY_STEPS = 5
 NODE_SUBSETS = 5  # random sets with which a node's part is looked for
 ALPHA = 0.05
+ROUNDING = 1e-6  # a node whose knock-out changes less than this changes nothing
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _greedy(subject: Subject, run: Run, nodes: np.ndarray) -> np.ndarray:
         left = [node for node in nodes.tolist() if node not in chosen]
         gaps = np.abs(_knocked(subject, run, [np.array([*chosen, node]) for node in left]).mean(1))
         at = int(gaps.argmax())
-        if chosen and gaps[at] <= best:
+        if chosen and gaps[at] <= best * (1 + ROUNDING):
             break
         best = float(gaps[at])
         chosen.append(left[at])

@@ -38,13 +38,14 @@ def classes(graph: Graph, nodes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def random_subsets(nodes: np.ndarray, n: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """n sets into which each node falls with probability a half; never the empty one, if there is any node."""
-    sets: list[np.ndarray] = []
-    while len(sets) < n and len(nodes):
+    """n different sets into which each node falls with probability a half, or fewer where there are not so many; never
+    the empty one."""
+    sets: dict[bytes, np.ndarray] = {}
+    for _ in range(10 * n):
         drawn = nodes[rng.random(len(nodes)) < 0.5]
-        if len(drawn):
-            sets.append(drawn)
-    return sets
+        if len(drawn) and len(sets) < n:
+            sets.setdefault(drawn.tobytes(), drawn)
+    return list(sets.values())
 
 
 def inflated(graph: Graph, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
+from mi.commands.score_tests import Asked
 from mi.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,25 @@ def score(
             "--selector",
             show_default=False,
             help="How a curve's circuits are chosen; the default is what the scores ask for, mostly top.",
+        ),
+    ] = None,
+    tests: Annotated[
+        list[str] | None,
+        options.Option(
+            "--test",
+            metavar="NAME",
+            show_default=False,
+            help="Test more than faithfulness, see above; repeat it for several.",
+        ),
+    ] = None,
+    n_random: Annotated[
+        int | None,
+        options.Option(
+            "--random",
+            metavar="N",
+            min=2,
+            show_default=False,
+            help="Random circuits that tests hold this one against (100), or random rankings (10).",
         ),
     ] = None,
     task: options.Task = None,
@@ -58,6 +78,13 @@ def score(
     sizes are shares of the edges, or of the nodes or neurons that were scored. --selector greedy grows each circuit
     from the logits, which scores of information flow routes ask for in their head.
 
+    --test adds to the report, for a circuit of edges or nodes: complement (what is left without it), completeness (does
+    it break as the model does when nodes are knocked out of both: random ones, classes, a set grown greedily), nodes
+    and minimality (what each node and edge adds, edges with p-values), the hypothesis tests equivalence, independence,
+    sufficiency and necessity, random (circuits of its size) and gap (how much better it looks on the examples that
+    chose it). For scores: random (rankings), gap and stability (of the choice, by the stored shards). docs/statistics.md
+    says what each means.
+
     Examples:
 
         mi prune --top 100 scores.jsonl | mi score
@@ -67,6 +94,8 @@ def score(
         mi score scores.jsonl --ablation mean
 
         mi attribute cache.jsonl --level neuron | mi score --selector greedy
+
+        mi score circuit.jsonl --test sufficiency --test necessity --random 20
     """
     from mi import work
     from mi.circuit.reading import selector_of
@@ -99,7 +128,11 @@ def score(
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
     encoded = subject.encoded(examples, rows, chosen, begin, **needs(measure))
     overlap = _overlap(head, examples.head, which)
-    n_circuits = 1 if piped.kind == "circuit" else 20
+    asked = Asked(tuple(dict.fromkeys(tests or ())), n_random or (100 if piped.kind == "circuit" else 10), seed)
+    asked.check(piped)
+    used, others = asked.chose(examples, head, which, limit) if "gap" in asked.names else ("", [])
+    chose = subject.encoded(examples, others, chosen, begin, **needs(measure))
+    n_circuits = (1 if piped.kind == "circuit" else 20) + asked.n_runs(piped)
     if dry_run:
         lengths = [len(example.clean) for example in encoded]
         note(cost(lengths, chosen.located.config(), dtype, batch_size, 2 + n_circuits).text())
@@ -119,20 +152,17 @@ def score(
         else:
             found = scored(piped, graph)
             circuits = of_scores(found.units, found.scores, rule)
+        how: dict[str, Any] = {
+            "ablation": ablation,
+            "given": given(replaced, ready),
+            "metric": measure,
+            "batch_size": batch_size,
+            "executor": executor,
+            "on_halved": work.say_halved(),
+        }
         with progress(len(encoded), "score") as bar:
-            got = run_circuits(
-                ready,
-                encoded,
-                circuits.masks,
-                neurons=circuits.neurons,
-                ablation=ablation,
-                given=given(replaced, ready),
-                metric=measure,
-                batch_size=batch_size,
-                executor=executor,
-                on_done=bar.advance,
-                on_halved=work.say_halved(),
-            )
+            got = run_circuits(ready, encoded, circuits.masks, neurons=circuits.neurons, on_done=bar.advance, **how)
+        tested = asked.records(piped, ready, encoded, (used, chose), how, circuits, got, rule)
         said = {
             "ablation": ablation,
             "metric": measure,
@@ -146,6 +176,8 @@ def score(
         }
         if piped.kind == "scores":
             said["selector"] = rule
+        if tested:
+            said["tests"] = {"names": list(asked.names), "random": asked.n_random, "seed": seed}
         each = [named(e.id, record_id(e.record), e.template) for e in encoded]
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "model")}
         parts = {key: examples.head[key] for key in ("task", "examples")}
@@ -158,7 +190,7 @@ def score(
                 "graph": ready.graph.head(),
                 "scoring": said,
             },
-            records=report(circuits, got.value, got.clean, got.corrupted, each),
+            records=report(circuits, got.value, got.clean, got.corrupted, each) + tested,
         )
 
     work.produce(

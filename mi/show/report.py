@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mi.show.examined import examined_tables
 from mi.show.numbers import bar, count, interval, number, percent
 from mi.show.table import Column, Table
 
@@ -12,7 +13,8 @@ Record = Mapping[str, Any]
 
 
 def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record], top: int | None) -> list[Table]:
-    summaries = [record for record in records if "summary" in record]
+    tested = [record for record in records if "test" in record]
+    summaries = [record for record in records if "summary" in record and "test" not in record]
     examples = [record for record in records if "summary" not in record]
     rates = [s for s in summaries if "tpr" in s]
     shown = [_summaries(title, [s for s in summaries if "nominal" not in s and "tpr" not in s], head)]
@@ -21,6 +23,8 @@ def report_tables(title: str, head: Mapping[str, Any], records: Sequence[Record]
         shown.append(_roc(rates))
     if curve:
         shown.append(_curve(curve))
+    if tested:
+        shown += examined_tables(tested, top)
     if top != 0 and examples:
         shown.append(_examples(examples, top))
     return shown
