@@ -182,30 +182,33 @@ def _nodes(subject: Subject, run: Run) -> list[Record]:
 
 def _minimality(subject: Subject, run: Run) -> list[Record]:
     edges = np.flatnonzero(subject.mask)
-    reference = _extra(subject, run)
-    if not len(edges) or not len(reference):
+    if not len(edges):
         return []
     masks = np.repeat(subject.mask[None], len(edges), 0)
     masks[np.arange(len(edges)), edges] = False
     differences = subject.value - run(masks)
-    share, p = hypotheses.falls_short(np.abs(differences.mean(1)), reference)
-    adjusted = hypotheses.holm(p)
-    names = [subject.graph.edge_name(edge) for edge in edges.tolist()]
     records: list[Record] = [
         {
-            "summary": f"edge {name}",
+            "summary": f"edge {(name := subject.graph.edge_name(edge))}",
             "test": "minimality",
             "edge": name,
             **_numbers(estimate),
-            "share": float(share[row]),
-            "p": float(p[row]),
-            "p_holm": float(adjusted[row]),
         }
-        for row, (name, estimate) in enumerate(zip(names, subject.effects(differences), strict=True))
+        for edge, estimate in zip(edges.tolist(), subject.effects(differences), strict=True)
     ]
+    whole: Record = {"summary": "edges that are not needed", "test": "minimality", "edges": len(edges)}
+    reference = _extra(subject, run)
+    if not len(reference):
+        return [
+            {**whole, "undetermined": "no edge can be added to the circuit, so none is there to compare with"},
+            *records,
+        ]
+    share, p = hypotheses.falls_short(np.abs(differences.mean(1)), reference)
+    adjusted = hypotheses.holm(p)
+    for row, record in enumerate(records):
+        record |= {"share": float(share[row]), "p": float(p[row]), "p_holm": float(adjusted[row])}
     spare = int((adjusted < ALPHA).sum())
-    whole: Record = {"summary": "edges that are not needed", "test": "minimality", "value": spare, "edges": len(edges)}
-    whole |= {"p": float(adjusted.min()), "random": len(reference), "rejected": spare > 0}
+    whole |= {"value": spare, "p": float(adjusted.min()), "random": len(reference), "rejected": spare > 0}
     return [whole, *records]
 
 

@@ -82,8 +82,8 @@ def score(
     it break as the model does when nodes are knocked out of both: random ones, classes, a set grown greedily), nodes
     and minimality (what each node and edge adds, edges with p-values), the hypothesis tests equivalence, independence,
     sufficiency and necessity, random (circuits of its size) and gap (how much better it looks on the examples that
-    chose it). For scores: random (rankings), gap and stability (of the choice, by the stored shards). docs/statistics.md
-    says what each means.
+    chose it). For scores: random (rankings), gap and stability (of the choice, by the stored shards).
+    docs/statistics.md says what each means.
 
     Examples:
 

@@ -40,7 +40,8 @@ def _tests(records: Sequence[Record]) -> Table:
         p = "" if record.get("p") is None else f"{record['p']:.2g}"
         rows.append((str(record["summary"]), value, spread, p, _about(record)))
     names = (Column("test"), Column("value", right=True), Column("95 % interval"), Column("p", right=True))
-    return Table((*names, Column("", wide=True)), rows)
+    why = dict.fromkeys(record["undetermined"] for record in records if "undetermined" in record)
+    return Table((*names, Column("", wide=True)), rows, notes=[f"undetermined: {text}" for text in why])
 
 
 def _about(record: Record) -> str:
@@ -66,7 +67,7 @@ def _parts(name: str, records: Sequence[Record], top: int | None) -> Table:
             str(record[what]),
             number(record["value"]),
             interval(record.get("low"), record.get("high")),
-            number(record["most"]) if name == "nodes" else f"{record['p_holm']:.2g}",
+            number(record["most"]) if name == "nodes" else f"{record['p_holm']:.2g}" if "p_holm" in record else "",
         )
         for record in chosen
     ]

@@ -115,6 +115,14 @@ def test_minimality_finds_the_edges_that_add_nothing(seed):
     assert whole["value"] == len(needless) and whole["rejected"]
 
 
+def test_of_a_circuit_with_all_edges_minimality_has_effects_and_no_verdict():
+    world = made(5)
+    world.circuit = np.ones(GRAPH.n_edges, dtype=bool)
+    whole, *each = examine.examine(world.subject(), world.run, ["minimality"])
+    assert "no edge can be added" in whole["undetermined"] and "value" not in whole
+    assert [r["value"] for r in each] == pytest.approx([world.mean([e]) / world.span() for e in range(GRAPH.n_edges)])
+
+
 def test_sufficiency_and_necessity_hold_the_best_circuit_and_the_worst_against_random_ones():
     world = made(0)
     size = int(world.circuit.sum())
