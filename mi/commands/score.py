@@ -83,7 +83,7 @@ def score(
     and minimality (what each node and edge adds, edges with p-values), the hypothesis tests equivalence, independence,
     sufficiency and necessity, random (circuits of its size) and gap (how much better it looks on the examples that
     chose it). For scores: random (rankings), gap and stability (of the choice, by the stored shards).
-    docs/statistics.md says what each means.
+    docs/circuit-tests.md says what each means.
 
     Examples:
 
