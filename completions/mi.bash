@@ -384,6 +384,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'search --node-target')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'search --masks')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -542,6 +546,14 @@ _mi() {
             ;;
         'score --selector')
             _mi_words 'top greedy'
+            return
+            ;;
+        'score --test')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'score --random')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'score --task')
@@ -913,10 +925,10 @@ _mi() {
             'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
             'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
-            'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
+            'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
-            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --revision --seed --selector --split --task --tf32 --trust-remote-code -h -m -o -q' ;;
+            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'set') _mi_words '--help --quiet -h -q' ;;

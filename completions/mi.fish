@@ -176,6 +176,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l remove-redundant -d 'O
 complete -c mi -n '__fish_seen_subcommand_from search' -l level -d 'Of subnetwork-probing: what a mask is on (node).' -x -a 'node edge'
 complete -c mi -n '__fish_seen_subcommand_from search' -l penalty -d 'Of subnetwork-probing: the price of all masks (1). Of ugs: of one edge (0.001). Larger is sparser.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l target -d 'Of edge-pruning: the share of edges to remove (0.9).' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l node-target -d 'Of edge-pruning: the share of heads and MLPs to remove; each then has a mask of its own.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l masks -d 'Of ugs: masks drawn for each example (12).' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l steps -d 'Steps of gradient descent, at most (300; edge-pruning 600; optimal 200).' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l lr -d 'Its rate (subnetwork-probing 0.1, edge-pruning 0.2, ugs 0.05, optimal 0.01).' -x
@@ -247,6 +248,8 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by th
 complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'How a curve\'s circuits are chosen; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
+complete -c mi -n '__fish_seen_subcommand_from score' -l test -d 'Test more than faithfulness, see above; repeat it for several.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l random -d 'Random circuits that tests hold this one against (100), or random rankings (10).' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
