@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mi.errors import OK, USAGE, MiError, UsageError
-from mi.failures import interrupts, report
+from mi.failures import explain, interrupts, report
 from mi.io import source
 from mi.options import UNRECORDED
 from mi.show.notes import Voice, note, voice
@@ -48,15 +48,37 @@ _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 def run(command: str, argv: Sequence[str]) -> int:
     """The whole life of `mi COMMAND ARGV...`. Never raises."""
+    if rank_of_several() is None:
+        return _run(command, argv)
+    from mi.core.ranks import Endings, together
+
+    return together(command, partial(_run, command, argv), Endings(report, explain))
+
+
+def rank_of_several() -> int | None:
+    """Which of the processes this is that torchrun started for one command; None where it is alone."""
+    said = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+    if not all(word.isdigit() for word in said) or int(said[1]) == 1:
+        return None
+    return int(said[0])
+
+
+def _run(
+    command: str,
+    argv: Sequence[str],
+    check: Callable[[], None] = lambda: None,
+    on_error: Callable[[BaseException], int] = report,
+) -> int:
     token = voice.set(Voice(command))
     source.note = note
     try:
         with _signals():
+            check()
             code = execute(command, argv)
             _flush()
         return code
     except BaseException as error:
-        code = report(error)
+        code = on_error(error)
         if isinstance(error, source.TerminalInput):
             _short_help()
         return code
@@ -69,10 +91,12 @@ def execute(command: str, argv: Sequence[str]) -> int:
     call = parse(command, argv)
     if isinstance(call, int):
         return call
-    voice_token = voice.set(Voice(call.command, bool(call.arguments.get("quiet"))))
+    follows = bool(rank_of_several())  # rank 0 speaks and writes
+    voice_token = voice.set(Voice(call.command, follows or bool(call.arguments.get("quiet"))))
     call_token = _current.set(call)
     try:
-        _check_output(call.arguments.get("output"))
+        if not follows:
+            _check_output(call.arguments.get("output"))
         if call.arguments.get("trust_remote_code"):
             _check_pin(call.arguments.get("model"), call.arguments.get("revision"))
         code = call.function(**call.arguments)

@@ -88,13 +88,25 @@ def produce(
     beside the command line, the model's weights and the versions of everything. ``warnings`` are what a user should be
     told about a result, computed or replayed. ``own_tables``: a terminal is shown what only a run knows.
     """
-    call = invocation()
+    from mi.core.team import current
+
+    call, team = invocation(), current()
+    shared = [team.size] if team.size > 1 else []
     key = memo.key(
-        call.command, call.argv, dict(head), loading.device, loading.dtype, *depends_on, inputs=[chosen.weights]
+        call.command,
+        call.argv,
+        dict(head),
+        loading.device,
+        loading.dtype,
+        *depends_on,
+        *shared,
+        inputs=[chosen.weights],
     )
     must_run = fresh or (own_tables and wants_table(output, json))
-    found = None if must_run else memo.lookup(key)
-    if found is not None:
+    found = memo.lookup(key) if team.leads and not must_run else None
+    if team.first(lambda: found is not None):
+        if found is None:
+            return
         made, records, blobs = found
         _warn(warnings(made, records))
         emit(made, records, blobs, output=output, json=json)
@@ -106,6 +118,8 @@ def produce(
         result = compute(model)
         kind = model.device.type
         model_head = chosen.head(model.identity["dtype"], result.head["model"]["bos"])
+    if not team.leads:
+        return
     made = {**result.head, "model": model_head, "chain": head.get("chain", [])}
     made = chain.record(made, invocation(), [*inputs, *chosen.inputs()], kind)
     _warn(warnings(made, result.records))
@@ -117,6 +131,10 @@ def keep_examples(records: Iterable[Mapping[str, Any]]) -> MiError | None:
     """Keep examples in the store, where later commands find them. A store that cannot be written is no reason to fail:
     `--data` names the examples just as well.
     """
+    from mi.core.team import current
+
+    if not current().leads:
+        return None
     try:
         store.put_examples(records)
     except MiError as error:

@@ -140,6 +140,7 @@ def attribute(
     """
     from mi import work
     from mi.circuit.ranked import highest
+    from mi.core.team import current
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import find, subject
@@ -166,8 +167,9 @@ def attribute(
             raise UsageError(f"--{flag} means nothing to {method}", "it is a flag of exact")
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
-    cut = _cut(shard, missed_bound)
-    piped = stream.read(file, ("examples", "cache", *(["scores"] if patches else [])), work.import_libraries)
+    cut, team = _cut(shard, missed_bound), current()
+    kinds = ("examples", "cache", *(["scores"] if patches else []))
+    piped = team.first(lambda: stream.read(file, kinds, work.import_libraries))
     head = piped.head
     ranked = _ranked(piped, on, top)
     if missed_bound:
@@ -222,7 +224,8 @@ def attribute(
                 backward=rules,
                 only=only,
                 part=taken,
-                on_done=bar.advance,
+                team=team,
+                on_done=team.counting(bar.advance),
                 on_halved=work.say_halved(),
             )
         said = _said(config, got, len(taken), which, ablation, measure)
@@ -286,6 +289,7 @@ def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
 def _said(config: methods.Config, got: Attribution, n: int, which: str, ablation: str, measure: str) -> dict[str, Any]:
     """What the head says about how the scores were made."""
     from mi import work
+    from mi.core.team import current
 
     entry = methods.METHODS[config.method]
     said: dict[str, Any] = {
@@ -296,6 +300,8 @@ def _said(config: methods.Config, got: Attribution, n: int, which: str, ablation
         "plan": work.plan_summary(got.plan),
         "halved": got.halved,
     }
+    if current().size > 1:
+        said["ranks"] = current().size
     if entry.ablations != ():
         said["ablation"] = ablation
     if entry.needs_metric:
@@ -320,9 +326,12 @@ def _said(config: methods.Config, got: Attribution, n: int, which: str, ablation
 def _cut(shard: str | None, missed_bound: int | None) -> Shard | None:
     """What --shard says."""
     from mi.circuit import partial
+    from mi.core.team import current
 
     if shard and missed_bound:
         raise UsageError("--missed-bound needs all examples, and --shard takes some", "leave one of them away")
+    if missed_bound and current().size > 1:
+        raise UsageError("--missed-bound needs all examples in one process", "start it without torchrun")
     return partial.parse(shard) if shard else None
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from mi.core import runtime
 from mi.core.model import Model, load_located
+from mi.core.team import current
 from mi.errors import MiError
 from mi.io import channel
 from mi.tasks.subject import Chosen, Loading
@@ -34,9 +35,12 @@ def opened(
         MiError: the model's graph is not the stream's.
     """
     runtime.settle(loading.tf32)
-    on = runtime.device(loading.device)
+    team = current()
+    on = runtime.device(team.device(loading.device))
     key = (chosen.weights, on, loading.dtype, loading.tf32)
-    with runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")):
+    with ExitStack() as held:
+        with team.turn(str(on)):
+            held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))
         model = _kept.get(key) or load_located(
             chosen.located,
             device=str(on),

@@ -6,7 +6,8 @@ did. Alone, both are the identity. `mi.core.ranks` is the team of processes that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,27 @@ class Team:
     def check(self) -> None:
         """Go on only while nobody has failed."""
 
-    def answer(self, value: Any) -> Any:
-        """What the first process says."""
-        return value
+    def counting(self, advance: Callable[[float], None]) -> Callable[[float], None]:
+        """Told of examples that are done here, which stand for as many in each process."""
+
+        def done(n: float) -> None:
+            advance(n * self.size)
+            self.check()
+
+        return done
+
+    def first(self, find: Callable[[], Any]) -> Any:
+        """What the process that leads finds; the others hear of it."""
+        return find()
+
+    def device(self, word: str) -> str:
+        """The word of --device as it means this process."""
+        return word
+
+    @contextmanager
+    def turn(self, device: str) -> Iterator[None]:
+        """In here a device is taken, by one process after the other."""
+        yield
 
     def found(self, mine: Found) -> Found:
         """What all have found, in the process that leads; the others keep their own."""
@@ -61,3 +80,20 @@ class Team:
 
 
 ALONE = Team()
+
+_current: list[Team] = [ALONE]
+
+
+def current() -> Team:
+    """The team that this process belongs to."""
+    return _current[-1]
+
+
+@contextmanager
+def member(team: Team) -> Iterator[None]:
+    """This process belongs to ``team``."""
+    _current.append(team)
+    try:
+        yield
+    finally:
+        _current.pop()
