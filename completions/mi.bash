@@ -44,6 +44,9 @@ _mi() {
     if [[ $command == export && ${COMP_WORDS[2]} == mib ]] && ((COMP_CWORD > 2)); then
         command='export mib'
     fi
+    if [[ $command == mib && ${COMP_WORDS[2]} == run ]] && ((COMP_CWORD > 2)); then
+        command='mib run'
+    fi
     if [[ $command == mib && ${COMP_WORDS[2]} == results ]] && ((COMP_CWORD > 2)); then
         command='mib results'
     fi
@@ -876,6 +879,54 @@ _mi() {
             :
             return
             ;;
+        'mib run --model' | 'mib run -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'mib run --task')
+            _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+            return
+            ;;
+        'mib run --data')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --method')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --level')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --number' | 'mib run -n')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --validation')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'mib run --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'mib run --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'mib run --output' | 'mib run -o')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'mib results --method-name')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -957,6 +1008,7 @@ _mi() {
             'export') _mi_words '--help --quiet -h -q' ;;
             'export mib') _mi_words '--cell --format --help --nine --output --quiet --scores --submission -h -o -q' ;;
             'mib') _mi_words '--help --quiet -h -q' ;;
+            'mib run') _mi_words '--batch-size --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
             'info') _mi_words '--allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
             'gc') _mi_words '--dry-run --help --json --max-size --older-than --quiet -h -q' ;;
@@ -970,7 +1022,7 @@ _mi() {
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
         'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;
         'export') _mi_words 'mib' ;;
-        'mib') _mi_words 'results' ;;
+        'mib') _mi_words 'run results' ;;
     esac
 }
 

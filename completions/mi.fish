@@ -470,9 +470,25 @@ complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcomman
 complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -a results -d 'collect reports of `mi score` into the leaderboard\'s file of results'
-complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from results' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -a run -d 'run a cell of the mib benchmark: scores on the training split, circuits on the validation split'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -a results -d 'collect reports of `mi score` into the leaderboard\'s file of results'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l task -d 'A task of the benchmark, as ioi.' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l data -d 'Where the data sets lie; if not given, on the hub.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l method -d 'How to score; \'mi info\' lists them.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l level -d 'What to score: edge, node or neuron.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l number -s n -d 'Training examples to score on; the default is the benchmark\'s own number.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l validation -d 'Validation examples; if not given, all.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l matrix -d 'Write the Makefile of all cells, or those of --model and --task.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l output -s o -d 'Write to FOLDER/CELL/ (mib).' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -F
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l method-name -d 'What the method is called.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from results' -l description -d 'A sentence about the method.' -x

@@ -38,6 +38,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Exchange": {
         "import": "read scores and circuits that other tools wrote",
         "export": "write scores and circuits for other tools",
+        "push": "put a stream into a repository of the hub, or a folder",
+        "pull": "get a stream from there, verified",
         "mib": "run a cell of the MIB benchmark, or collect its results",
     },
     "The house": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from mi.commands.mib_run import mib_run
 from mi.errors import MiError, UsageError
 from mi.options import UNRECORDED, Argument, Files, Option, Quiet
 
@@ -75,7 +76,7 @@ def _cell(head: Mapping[str, Any], file: str, name: str | None) -> Cell:
     return benchmark.parse(folder) if folder in known else benchmark.cell_of(head)
 
 
-SUBCOMMANDS = {"results": results}
+SUBCOMMANDS = {"run": mib_run, "results": results}
 
 
 def mib(
@@ -84,10 +85,12 @@ def mib(
 ) -> None:
     """Run the MIB benchmark's circuit track.
 
-    `mi mib results` collects reports into the leaderboard's file; `mi export mib --submission` writes what is
-    submitted.
+    `mi mib run` runs a cell, `mi mib results` collects reports into the leaderboard's file, and `mi export mib
+    --submission` writes what is submitted.
 
     Examples:
+
+        mi mib run --model gpt2 --task ioi -o runs
 
         mi mib results runs/*/report.jsonl --method-name EAP-IG -o results.json
     """

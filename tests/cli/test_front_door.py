@@ -31,7 +31,8 @@ def test_help_lists_every_command_with_its_summary(mi: Session) -> None:
 
 def test_every_command_is_a_module_and_every_module_a_command() -> None:
     modules = {path.stem for path in (CHECKOUT / "mi" / "commands").glob("*.py")}
-    assert modules - {"__init__", "data_circuit", "data_filter", "cache_means"} == set(map(python_name, COMMANDS))
+    parts = {"__init__", "data_circuit", "data_filter", "cache_means", "mib_run"}
+    assert modules - parts == set(map(python_name, COMMANDS))
 
 
 def test_without_words_the_help_goes_to_stderr(mi: Session) -> None:
@@ -113,6 +114,8 @@ LIGHT: dict[tuple[str, ...], set[str]] = {
 LIGHT |= {
     ("import", "mib", "graph.json"): {"numpy", "mi.show.table"},
     ("export", "mib", "scores.jsonl"): {"numpy"},
+    ("push", "./there", "scores.jsonl"): {"numpy"},
+    ("pull", ".", "scores.jsonl", "-o", "copy.jsonl"): {"numpy"},
     ("mib", "results", "curve.jsonl", "--cell", "ioi_gpt2"): {"numpy"},
 }
 RUN_A_MODEL = {"cache", "patch", "attribute", "search", "score"}
