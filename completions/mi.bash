@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export mib info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export push pull mib info gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -879,6 +879,34 @@ _mi() {
             :
             return
             ;;
+        'push --name')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'push --kind')
+            _mi_words 'dataset model'
+            return
+            ;;
+        'push --message')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'pull --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'pull --sha256')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'pull --kind')
+            _mi_words 'dataset model'
+            return
+            ;;
+        'pull --output' | 'pull -o')
+            :
+            return
+            ;;
         'mib run --model' | 'mib run -m')
             _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
@@ -1007,6 +1035,8 @@ _mi() {
             'import feature-circuits') _mi_words '--about --circuit --help --json --level --output --quiet -h -o -q' ;;
             'export') _mi_words '--help --quiet -h -q' ;;
             'export mib') _mi_words '--cell --format --help --nine --output --quiet --scores --submission -h -o -q' ;;
+            'push') _mi_words '--help --kind --message --name --private --quiet -h -q' ;;
+            'pull') _mi_words '--help --json --kind --output --quiet --revision --sha256 -h -o -q' ;;
             'mib') _mi_words '--help --quiet -h -q' ;;
             'mib run') _mi_words '--batch-size --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;

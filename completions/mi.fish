@@ -27,6 +27,8 @@ complete -c mi -n __fish_use_subcommand -a pack -d 'copy a stream together with 
 complete -c mi -n __fish_use_subcommand -a schema -d 'print the JSON Schema of a kind of stream'
 complete -c mi -n __fish_use_subcommand -a import -d 'read scores and circuits that other tools wrote'
 complete -c mi -n __fish_use_subcommand -a export -d 'write scores and circuits for other tools'
+complete -c mi -n __fish_use_subcommand -a push -d 'put a stream into a repository of the hub, or a folder'
+complete -c mi -n __fish_use_subcommand -a pull -d 'get a stream from there, verified'
 complete -c mi -n __fish_use_subcommand -a mib -d 'run a cell of the MIB benchmark, or collect its results'
 complete -c mi -n __fish_use_subcommand -a info -d 'versions, devices, tasks and methods, or the sites of a model'
 complete -c mi -n __fish_use_subcommand -a gc -d 'empty the store of tensors that are old or too many'
@@ -469,6 +471,21 @@ complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcomman
 complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l output -s o -d 'Write to FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from export; and __fish_seen_subcommand_from mib' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from push' -l name -d 'Its path there; if not given, the file\'s name.' -x
+complete -c mi -n '__fish_seen_subcommand_from push' -l kind -d 'What the repository is for the hub: dataset or model.' -x -a 'dataset model'
+complete -c mi -n '__fish_seen_subcommand_from push' -l message -d 'What the commit says.' -x
+complete -c mi -n '__fish_seen_subcommand_from push' -l private -d 'Make the repository private, if it has to be made.'
+complete -c mi -n '__fish_seen_subcommand_from push' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from push' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from pull' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from pull' -l sha256 -d 'The digest that the stream\'s file must have.' -x
+complete -c mi -n '__fish_seen_subcommand_from pull' -l kind -d 'What the repository is for the hub: dataset or model.' -x -a 'dataset model'
+complete -c mi -n '__fish_seen_subcommand_from pull' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from pull' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from pull' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from pull' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -a run -d 'run a cell of the mib benchmark: scores on the training split, circuits on the validation split'
 complete -c mi -n '__fish_seen_subcommand_from mib; and not __fish_seen_subcommand_from run; and not __fish_seen_subcommand_from results' -a results -d 'collect reports of `mi score` into the leaderboard\'s file of results'
