@@ -1,72 +1,26 @@
-"""Architecture adapters: one record of roles a family, bound to a module as :class:`Adapter`.
+"""A module seen through a record of roles (`roles`, `families`): its layers, with their weights as per-head views.
 
-A role says where something is (a dotted path), never how it is computed: the model's own code does that.
-Flows in: a Hugging Face causal language model. Flows out: its layers with their weights as per-head views.
+Flows in: a Hugging Face causal language model, perhaps a record. Flows out: :class:`Adapter`. What a role names is
+found here; how it computes stays the model's own code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mi.core.families import ROLES
+from mi.core.norms import Norm
+from mi.core.roles import Roles
 from mi.errors import MiError
 
-
-@dataclass(frozen=True)
-class Roles:
-    """Where a family keeps its parts. Paths inside a block are relative to the block."""
-
-    families: tuple[str, ...]  # config.model_type
-    embed: str  # token embedding: the node `input`
-    position: str | None  # learned positions: always on, of no node
-    blocks: str
-    attention_norm: str  # feeds q, k and v
-    queries_keys_values: tuple[str, ...]  # one fused projection (q|k|v along its output) or three
-    heads_out: str  # reads the heads' z, side by side
-    mlp_norm: str  # feeds the MLP
-    mlp: str
-    mlp_reads: tuple[str, ...]  # its linear maps of what the norm puts out
-    final_norm: str
-    unembed: str
-    centred: bool  # the norms subtract the mean (LayerNorm) or not (RMSNorm)
-
-
-ROLES = (
-    Roles(
-        families=("gpt2",),
-        embed="transformer.wte",
-        position="transformer.wpe",
-        blocks="transformer.h",
-        attention_norm="ln_1",
-        queries_keys_values=("attn.c_attn",),
-        heads_out="attn.c_proj",
-        mlp_norm="ln_2",
-        mlp="mlp",
-        mlp_reads=("mlp.c_fc",),
-        final_norm="transformer.ln_f",
-        unembed="lm_head",
-        centred=True,
-    ),
-    Roles(
-        families=("llama", "mistral", "qwen2"),
-        embed="model.embed_tokens",
-        position=None,
-        blocks="model.layers",
-        attention_norm="input_layernorm",
-        queries_keys_values=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        heads_out="self_attn.o_proj",
-        mlp_norm="post_attention_layernorm",
-        mlp="mlp",
-        mlp_reads=("mlp.gate_proj", "mlp.up_proj"),
-        final_norm="model.norm",
-        unembed="lm_head",
-        centred=False,
-    ),
-)
+ATTENTION = "mi"  # the name of ours (`attention`)
 
 
 def _matrix(linear: nn.Module) -> Float[Tensor, "out in"]:
@@ -89,17 +43,26 @@ class Layer:
     def part(self, path: str) -> nn.Module:
         return self.block.get_submodule(path)
 
-    @cached_property
-    def attention_norm(self) -> nn.Module:
-        return self.part(self.roles.attention_norm)
+    def path(self, part: str = "") -> str:
+        """Where a part of the block is in the whole model."""
+        base = f"{self.roles.blocks}.{self.index}"
+        return f"{base}.{part}" if part else base
+
+    def _norm(self, path: str | None) -> Norm:
+        return Norm(None if path is None else self.part(path), self.roles.centred, self.roles.unit_offset)
 
     @cached_property
-    def mlp_norm(self) -> nn.Module:
-        return self.part(self.roles.mlp_norm)
+    def attention_norm(self) -> Norm:
+        return self._norm(self.roles.attention_norm)
 
     @cached_property
-    def mlp(self) -> nn.Module:
-        return self.part(self.roles.mlp)
+    def mlp_norm(self) -> Norm:
+        return self._norm(self.roles.mlp_norm)
+
+    @cached_property
+    def attention_post_norm(self) -> Norm:
+        """Between what the heads write together, b_O included, and the residual stream."""
+        return self._norm(self.roles.attention_post_norm)
 
     @cached_property
     def heads_out(self) -> nn.Module:
@@ -109,29 +72,51 @@ class Layer:
     def projections(self) -> tuple[nn.Module, ...]:
         return tuple(self.part(path) for path in self.roles.queries_keys_values)
 
-    def _rows(self, which: int) -> tuple[nn.Module, slice]:
-        """The projection and its output rows that hold q (0), k (1) or v (2)."""
-        if len(self.projections) == 3:
-            return self.projections[which], slice(None)
-        q, kv = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
-        start = (0, q, q + kv)[which]
-        return self.projections[0], slice(start, start + (q if which == 0 else kv))
+    @property
+    def fused(self) -> bool:
+        return len(self.roles.queries_keys_values) == 1
+
+    @property
+    def groups(self) -> int:
+        """How many query heads share a key and value head."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the projections always put out a key and a value for each query head (`grouping`)."""
+        return bool(self.roles.ungroup) and self.groups > 1
+
+    def _rows(self, which: int, of: Tensor) -> Tensor:
+        """Of a projection's output rows, those of q (0), k (1) or v (2), [kv_or_head, d_head, ...]."""
+        if not self.fused:
+            return of.unflatten(0, (-1, self.d_head))
+        if self.roles.interleaved:
+            shared = of.unflatten(0, (self.n_kv_heads, self.groups + 2, self.d_head))
+            return shared[:, : self.groups].flatten(0, 1) if which == 0 else shared[:, self.groups + which - 1]
+        first = (0, self.n_heads, self.n_heads + self.n_kv_heads)[which]
+        count = self.n_heads if which == 0 else self.n_kv_heads
+        return of.unflatten(0, (-1, self.d_head))[first : first + count]
+
+    def _projection(self, which: int) -> nn.Module:
+        return self.projections[0 if self.fused else which]
 
     def weight(self, which: int) -> Float[Tensor, "kv_or_head d_head d_model"]:
         """W of q (0), k (1) or v (2), a head a row; keys and values keep their grouped heads."""
-        module, rows = self._rows(which)
-        matrix = _matrix(module)[rows]
-        return matrix.unflatten(0, (-1, self.d_head))
+        return self._rows(which, _matrix(self._projection(which)))
 
     def bias(self, which: int) -> Float[Tensor, "kv_or_head d_head"] | None:
-        module, rows = self._rows(which)
-        bias = getattr(module, "bias", None)
-        return None if bias is None else bias[rows].unflatten(0, (-1, self.d_head))
+        bias: Tensor | None = getattr(self._projection(which), "bias", None)
+        return None if bias is None else self._rows(which, bias)
+
+    @property
+    def whole_projection(self) -> bool:
+        """Whether one matrix holds W of every receiver, in the order of receivers."""
+        return self.fused and not self.roles.interleaved and self.groups == 1
 
     def fused_weight(self) -> tuple[Float[Tensor, "receiver d_head d_model"], Float[Tensor, "receiver d_head"] | None]:
         """W and b of q, k and v of every head, as views of the one projection that holds them."""
         (module,) = self.projections
-        bias = getattr(module, "bias", None)
+        bias: Tensor | None = getattr(module, "bias", None)
         return (
             _matrix(module).unflatten(0, (-1, self.d_head)),
             None if bias is None else bias.unflatten(0, (-1, self.d_head)),
@@ -146,7 +131,7 @@ class Layer:
 
     def kv_head(self, head: int) -> int:
         """The key/value head that a query head shares (grouped-query attention)."""
-        return head // (self.n_heads // self.n_kv_heads)
+        return head // self.groups
 
     @cached_property
     def output_weight(self) -> Float[Tensor, "head d_head d_model"]:
@@ -156,6 +141,11 @@ class Layer:
     @property
     def output_bias(self) -> Float[Tensor, " d_model"] | None:
         return getattr(self.heads_out, "bias", None)
+
+    def attended(self, z: Float[Tensor, "batch pos heads_x_d_head"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the heads write together, b_O included, before a post-norm."""
+        written = z @ self.output_weight.flatten(0, 1).to(z.dtype)
+        return written if self.output_bias is None else written + self.output_bias.to(z.dtype)
 
 
 @dataclass(frozen=True)
@@ -181,7 +171,7 @@ class Adapter:
         if self.position is None:
             return None
         table: Any = self.position.weight
-        return int(table.shape[0])
+        return int(table.shape[0]) - self.roles.position_offset
 
     @cached_property
     def embed(self) -> nn.Module:
@@ -191,44 +181,155 @@ class Adapter:
     def position(self) -> nn.Module | None:
         return self.module.get_submodule(self.roles.position) if self.roles.position else None
 
+    def positions(self, length: int) -> Float[Tensor, "pos d_model"] | None:
+        """What learned positions add to the stream, always; None where positions are computed in the attention."""
+        if self.position is None:
+            return None
+        table: Tensor = self.position.weight  # type: ignore[assignment]
+        return table[self.roles.position_offset :][:length]
+
     @cached_property
-    def final_norm(self) -> nn.Module:
-        return self.module.get_submodule(self.roles.final_norm)
+    def final_norm(self) -> Norm:
+        module = self.module.get_submodule(self.roles.final_norm)
+        return Norm(module, self.roles.centred, self.roles.unit_offset)
 
     @cached_property
     def unembed(self) -> nn.Module:
         return self.module.get_submodule(self.roles.unembed)
 
+    def capped(self, logits: Tensor) -> Tensor:
+        """What the model makes of what its unembedding gives: most do nothing."""
+        config: Any = self.module.config
+        cap = getattr(config, self.roles.logit_cap, None) if self.roles.logit_cap else None
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
-def bind(module: nn.Module) -> Adapter:
-    """The adapter of a Hugging Face module.
+    @property
+    def has_post_norms(self) -> bool:
+        return self.roles.attention_post_norm is not None
+
+    @property
+    def plain(self) -> bool:
+        """A sequential block with norms before attention and MLP and none after: what every method knows."""
+        roles = self.roles
+        norms = roles.attention_norm is not None and roles.mlp_norm is not None and not self.has_post_norms
+        layout = not roles.interleaved and not roles.ungroup and not roles.side_by_side and not roles.key_norm
+        reads = bool(roles.mlp_reads) and roles.position_offset == 0 and roles.logit_cap is None
+        return norms and layout and reads and not roles.parallel and roles.implementation == "mi"
+
+
+def require_plain(adapter: Adapter, what: str) -> None:
+    """Refuse what has not been written for this architecture's layout.
 
     Raises:
-        MiError: no record knows the family, or a role's path is not there (names the role and the path).
+        MiError: names the architecture and what cannot be done with it.
+    """
+    if not adapter.plain:
+        family = getattr(adapter.module.config, "model_type", "this architecture")
+        raise MiError(f"{what} does not know how a block of '{family}' is laid out", "use --method eap-ig", place="-m")
+
+
+def implementation(config: Mapping[str, Any]) -> str:
+    """Which attention a model of this config.json must be loaded with."""
+    family = config.get("model_type")
+    return next((record.implementation for record in ROLES if family in record.families), ATTENTION)
+
+
+def missing(module: nn.Module, roles: Roles) -> list[tuple[str, str]]:
+    """The roles of a record whose paths are not in the module, as (role, path); block roles are looked for in each."""
+    lacking = [(role, path) for role, path in roles.whole.items() if not _has(module, path)]
+    if not _has(module, roles.blocks):
+        return lacking
+    blocks = [(name, block) for name, block in module.get_submodule(roles.blocks).named_children()]
+    for role, path in roles.per_layer.items():
+        without = next((name for name, block in blocks if not _has(block, path)), None)
+        if without is not None:
+            lacking.append((role, f"{roles.blocks}.{without}.{path}"))
+    return lacking
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Roles:
+    """The record that holds for a module: the first of its family whose conditions its config meets.
+
+    Raises:
+        MiError: no record knows the family, or none of the family's fits; says what of the nearest is not there.
     """
     config: Any = module.config
     family = str(getattr(config, "model_type", type(module).__name__))
-    roles = next((record for record in ROLES if family in record.families), None)
-    if roles is None:
-        known = ", ".join(name for record in ROLES for name in record.families)
-        raise MiError(f"no adapter for architecture '{family}'", f"adapters exist for {known}")
+    known = ROLES if records is None else records
+    own = [record for record in known if family in record.families]
+    if not own:
+        nearest = min(known, key=lambda record: len(missing(module, record)))
+        lacking = missing(module, nearest)
+        those = ", ".join(f"{role} ({path})" for role, path in lacking[:4]) + (" and more" if len(lacking) > 4 else "")
+        if lacking:
+            those = ", ".join(f"{role} ({path})" for role, path in lacking[:4])
+            more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+            said = f"these roles of the nearest, {nearest.families[0]}, cannot be found: {those}{more}"
+        else:
+            said = f"its parts are called as in {nearest.families[0]}, but may be joined in another way"
+        names = ", ".join(dict.fromkeys(name for record in known for name in record.families))
+        raise MiError(f"no adapter for architecture '{family}'; {said}", f"adapters exist for {names}")
+    for record in own:
+        if all(_entry(config, name) == value for name, value in record.when):
+            here = [path for path in record.absent if _has(module, path)]
+            if here:
+                raise MiError(f"'{family}' with {here[0]} has no adapter", "its residual stream has two widths")
+            return record
+    wanted = own[0].when
+    said = ", ".join(f"{name} = {_entry(config, name)}" for name, _ in wanted)
+    raise MiError(f"'{family}' with {said} has no adapter", "known are: " + "; ".join(_conditions(r) for r in own))
+
+
+def _entry(config: Any, name: str) -> object:
+    """A config's entry; one that is not there, or says nothing, is off."""
+    value = getattr(config, name, None)
+    return False if value is None else value
+
+
+def _conditions(record: Roles) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in record.when)
+
+
+def bind(module: nn.Module, roles: Roles | None = None) -> Adapter:
+    """The adapter of a Hugging Face module, by its family's record or a given one.
+
+    Raises:
+        MiError: no record knows the family, or roles are not there (names them and their paths).
+    """
+    config: Any = module.config
+    roles = record_for(module) if roles is None else roles
+    family = str(getattr(config, "model_type", type(module).__name__))
+    lacking = missing(module, roles)
+    if lacking:
+        those = ", ".join(f"{role} ({path})" for role, path in lacking)
+        raise MiError(f"the '{family}' adapter does not fit this model: these roles cannot be found: {those}")
     n_heads = int(config.num_attention_heads)
-    n_kv_heads = int(getattr(config, "num_key_value_heads", None) or n_heads)
     d_model = int(config.hidden_size)
     d_head = int(getattr(config, "head_dim", None) or d_model // n_heads)
+    blocks = list(module.get_submodule(roles.blocks).children())
     try:
-        blocks = module.get_submodule(roles.blocks)
-        layers = tuple(
-            Layer(index, block, roles, n_heads, n_kv_heads, d_head) for index, block in enumerate(blocks.children())
-        )
-        adapter = Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, int(config.vocab_size))
-        for path in (roles.embed, roles.final_norm, roles.unembed):
-            module.get_submodule(path)
-        for layer in layers:
-            for path in (roles.attention_norm, roles.mlp_norm, roles.mlp, roles.heads_out, *roles.queries_keys_values):
-                layer.part(path)
-    except AttributeError as missing:
-        raise MiError(f"the '{family}' adapter does not fit this model: {missing}") from None
-    if getattr(config, "add_cross_attention", False):
-        raise MiError(f"'{family}' with cross-attention has no adapter")
-    return adapter
+        n_kv_heads = _kv_heads(blocks[0], roles, n_heads, d_head)
+    except (AttributeError, IndexError, RuntimeError) as error:
+        raise MiError(f"the '{family}' adapter does not fit this model: {error}") from None
+    layers = tuple(Layer(index, block, roles, n_heads, n_kv_heads, d_head) for index, block in enumerate(blocks))
+    return Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, int(config.vocab_size))
+
+
+def _kv_heads(block: nn.Module, roles: Roles, n_heads: int, d_head: int) -> int:
+    """How many key/value heads the projections have rows for."""
+    if len(roles.queries_keys_values) == 3:
+        heads, rest = divmod(len(_matrix(block.get_submodule(roles.queries_keys_values[1]))), d_head)
+    else:
+        rows = len(_matrix(block.get_submodule(roles.queries_keys_values[0])))
+        heads, rest = divmod(rows - n_heads * d_head, 2 * d_head)
+    if rest or heads < 1 or n_heads % heads:
+        raise AttributeError(f"{n_heads} query heads of width {d_head} do not go with its keys and values")
+    return heads

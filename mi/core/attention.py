@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from mi.errors import MiError
 
 NAME = "mi"
+SAME = 1e-5
 
 Observer = Callable[[Tensor], object]
 # Who wants to see the pattern of which attention module: it exists nowhere in a fused kernel, and is made on demand.
@@ -55,11 +57,10 @@ def attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
+    softcap: float | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
     """Softmax(query key^T * scaling) value, as ``[batch, pos, head, d_head]``."""
-    if options.get("softcap") is not None:
-        raise MiError("this model soft-caps its attention scores, which no adapter supports yet")
     if _constant_pattern.get():
         query, key = query.detach(), key.detach()
     groups = query.shape[1] // key.shape[1]
@@ -67,7 +68,10 @@ def attention(
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
     if (observer := (_observers.get() or {}).get(module)) is not None:
-        observer(pattern(query, key, attention_mask, query.shape[-1] ** -0.5 if scaling is None else scaling))
+        observer(pattern(query, key, attention_mask, scaling, softcap))
+    if softcap is not None:
+        weights = nn.functional.dropout(pattern(query, key, attention_mask, scaling, softcap), dropout)
+        return (weights @ value).transpose(1, 2).contiguous(), None
     causal = attention_mask is None and query.shape[2] > 1
     mixed = nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=causal
@@ -75,9 +79,13 @@ def attention(
     return mixed.transpose(1, 2).contiguous(), None
 
 
-def pattern(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+def pattern(
+    query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None = None, softcap: float | None = None
+) -> Tensor:
     """The attention pattern [batch, head, query pos, key pos] that :func:`attention` mixes values with."""
-    scores = query @ key.transpose(-1, -2) * scaling
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:  # no fused kernel bends its scores
+        scores = softcap * torch.tanh(scores / softcap)
     if mask is None:
         length = query.shape[2]
         hidden = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
@@ -87,6 +95,45 @@ def pattern(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> 
     else:
         scores = scores + mask
     return scores.softmax(-1)
+
+
+class Mixer:
+    """The method of an attention module that mixes values, of a family that asks no registered function for it."""
+
+    def __init__(self, module: nn.Module, scaling: float) -> None:
+        self._module, self._scaling = module, scaling
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
+        table = getattr(self._module, "bias", None)  # [1, 1, pos, pos]: which keys a query sees, where layers differ
+        if isinstance(table, Tensor):
+            seen = table[:, :, key.shape[2] - query.shape[2] : key.shape[2], : key.shape[2]]
+            own = torch.zeros(seen.shape, dtype=query.dtype, device=seen.device).masked_fill(~seen, float("-inf"))
+            mask = own if mask is None else own + mask
+        mixed, _ = attention(self._module, query, key, value, mask, scaling=self._scaling)
+        return mixed.transpose(1, 2), None
+
+
+def adopt(module: nn.Module) -> None:
+    """Let an attention module mix values by :func:`attention`, if that does what its own method ``_attn`` does.
+
+    Raises:
+        MiError: it does not.
+    """
+    theirs: Any = module._attn
+    if isinstance(theirs, Mixer):
+        return
+    scaling = 1.0 / float(getattr(module, "scale_attn", 1.0))
+    ours, generator = Mixer(module, scaling), torch.Generator().manual_seed(0)
+    width: int = module.head_dim  # type: ignore[assignment]
+    query, key, value = (torch.randn(1, 2, 5, width, generator=generator) for _ in range(3))
+    table = getattr(module, "bias", None)
+    device = table.device if isinstance(table, Tensor) else torch.device("cpu")
+    hidden = torch.full((5, 5), torch.finfo(torch.float32).min).triu(1)[None, None]
+    own = [tensor.to(device) for tensor in (query, key, value, hidden)]
+    error = float((ours(*own)[0] - theirs(*own)[0]).abs().max())
+    if error > SAME:
+        raise MiError(f"the attention of {type(module).__name__} is none that we know (it differs by {error:.1e})")
+    module._attn = ours  # type: ignore[assignment]
 
 
 def register() -> None:

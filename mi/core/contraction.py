@@ -19,7 +19,7 @@ from mi.core.adapters import Adapter, Layer
 from mi.core.gradients import HeadGradients, ReceiverGradients
 from mi.core.layout import Layout
 from mi.core.model import Model
-from mi.core.outputs import Outputs, write_heads, write_sources
+from mi.core.outputs import Outputs, write_differences, write_sources
 
 TOKENS = 32  # of a chunk, if the budget allows: a layer's weights are folded anew for each
 
@@ -83,7 +83,7 @@ def write_group(
         into[0].copy_(outputs.embed)
     for layer, rows in zip(adapter.layers, places.layers, strict=True):
         if sources.start == rows.heads[0]:
-            write_heads(layer, outputs.z[layer.index].unflatten(-1, (layer.n_heads, layer.d_head)), into)
+            write_differences(layer, outputs, into)
         elif sources.start == rows.mlp:
             into[0].copy_(outputs.mlp[layer.index])
 
@@ -143,13 +143,13 @@ def _widened(
     """
     tokens = narrow.shape[1] * narrow.shape[2]
     made = narrow.new_empty(len(narrow) - first, tokens, model.adapter.d_model)
-    centred, dtype = model.adapter.roles.centred, model.compute_dtype
+    dtype = model.compute_dtype
     for which in range(first // layer.n_heads, 3):
         weight = layer.weight(which)  # [kv_or_head, d_head, d_model]
         groups = layer.n_heads // len(weight)
         at_once = max(1, model.budget.least_chunk // (weight[0].numel() * dtype.itemsize))
         for start in range(0, len(weight), at_once):
-            folded = norms.folded(layer.attention_norm, centred, weight[start : start + at_once], dtype)
+            folded = norms.folded(layer.attention_norm, weight[start : start + at_once], dtype)
             place = which * layer.n_heads + start * groups
             part = slice(place, place + len(folded) * groups)
             own = narrow[part].reshape(len(folded), groups * tokens, layer.d_head)

@@ -4,6 +4,12 @@ Where there is room, every difference stands d_model wide in one table, written 
 there is none, they are kept as they come (a head's is d_head wide) and made wide for a few positions at a time, once
 more for every layer that reads them. The numbers are the same: each product is over sources alone.
 
+Where a norm stands between a layer's heads and the stream, what a receiver reads of them is not a sum (spec A4):
+
+    postnorm(c + sum over kept heads of (a_h - a'_h)) - postnorm(c),    c = b_O + sum over all heads of a'_h
+
+which is exactly nothing where no head is kept.
+
 Flows in: differences of sources, as a run meets them. Flows out: the inputs of receivers, a part at a time.
 """
 
@@ -52,6 +58,7 @@ def room(model: Model, batch: int, length: int) -> Room:
     of_source = batch * width * model.dtype.itemsize  # bytes a position
     # A receiver's input, its norm's temporaries (in float32 at least), and what comes out of the norm.
     of_receiver = batch * width * (2 * model.dtype.itemsize + 3 * model.compute_dtype.itemsize)
+    of_receiver *= 2 if model.adapter.has_post_norms else 1
     n_receivers, budget = 3 * model.adapter.n_heads, model.budget
     positions = length
     if n_sources * length * of_source > budget.table:
@@ -60,6 +67,19 @@ def room(model: Model, batch: int, length: int) -> Room:
     at_once = max(1, budget.chunk // (positions * of_receiver))
     held = torch.empty(n_sources * batch * positions * width, dtype=model.dtype, device=model.device)
     return Room(held, (n_sources, batch, length, width), positions, min(at_once, n_receivers))
+
+
+@dataclass(frozen=True)
+class PostNormed:
+    """What a layer's heads write together when all are replaced, before its post-norm and after."""
+
+    layer: Layer
+    before: Float[Tensor, "_ _ d_model"]
+    after: Float[Tensor, "_ _ d_model"]
+
+    def expanded(self, batch: int, length: int) -> PostNormed:
+        """For every example and position."""
+        return PostNormed(self.layer, self.before.expand(batch, length, -1), self.after.expand(batch, length, -1))
 
 
 @dataclass(frozen=True)
@@ -75,8 +95,15 @@ class _Written:
 class Differences:
     """Those of one run. A table is written by one run after another."""
 
-    def __init__(self, room: Room, carried: Float[Tensor, "source d_model"] | None = None) -> None:
-        self._room, self._carried = room, carried
+    def __init__(
+        self,
+        room: Room,
+        carried: Float[Tensor, "source d_model"] | None = None,
+        post_normed: Sequence[PostNormed | None] = (),
+    ) -> None:
+        """``post_normed``: of each layer, where there are such norms."""
+        self._room, self._carried, self._post_normed = room, carried, post_normed
+        self._groups: list[tuple[PostNormed, slice]] = []  # with the rows of the table where its heads are
         self._kept: list[_Written] = []
         self.live: list[int] = []  # sources, in the order in which they were written
 
@@ -87,6 +114,9 @@ class Differences:
         self, layer: Layer, sources: list[int], z: Float[Tensor, "batch pos head d_head"], heads: list[int]
     ) -> None:
         """What the chosen heads of a layer write."""
+        post_normed = self._post_normed[layer.index] if self._post_normed else None
+        if post_normed is not None:
+            self._groups.append((post_normed, slice(len(self.live), len(self.live) + len(sources))))
         self._add(_Written(sources, z, layer, heads))
 
     def _add(self, written: _Written) -> None:
@@ -126,6 +156,23 @@ class Differences:
                 some = mask[first : first + size]
                 which = slice(first, first + len(some))
                 if count:
-                    yield which, positions, torch.addmm(here.reshape(1, -1), some, wide).view(len(some), *here.shape)
+                    yield which, positions, self._mixed(here, some, wide, positions)
                 else:
                     yield which, positions, here.expand(len(some), *here.shape)
+
+    def _mixed(
+        self,
+        base: Float[Tensor, "batch pos d_model"],
+        kept: Float[Tensor, "receiver live"],
+        wide: Float[Tensor, "live batch_x_pos_x_d_model"],
+        positions: slice,
+    ) -> Float[Tensor, "receiver batch pos d_model"]:
+        linear = kept.clone() if self._groups else kept
+        for _, rows in self._groups:
+            linear[:, rows] = 0
+        out = torch.addmm(base.reshape(1, -1), linear, wide).view(len(kept), *base.shape)
+        for heads, rows in self._groups:
+            some = kept[:, rows].any(1).nonzero().flatten()
+            together = (kept[some, rows] @ wide[rows]).view(len(some), *base.shape) + heads.before[:, positions]
+            out[some] += heads.layer.attention_post_norm(together) - heads.after[:, positions]
+        return out

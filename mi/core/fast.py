@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mi.core.adapters import Adapter
 from mi.core.executor import Edit, Port, patterns_seen
+from mi.core.fitting import fitted
 
 
 def at_read(hidden: Float[Tensor, "batch pos d_model"], read: Int[Tensor, " batch"]) -> Float[Tensor, "batch d_model"]:
@@ -25,7 +26,7 @@ class FastExecutor:
     name = "fast"
 
     def __init__(self, adapter: Adapter) -> None:
-        self._module = adapter.module
+        self._adapter, self._module = adapter, adapter.module
         self._unembed = Port(adapter.roles.unembed, "in")
 
     def run(
@@ -33,7 +34,7 @@ class FastExecutor:
     ) -> Float[Tensor, "batch vocab"]:
         # The unembedding is the largest matrix of a small model: give it the one position that is read.
         only_read = Edit(self._unembed, lambda hidden: at_read(hidden, read))
-        at_ports = [edit for edit in edits if edit.port.side != "pattern"]
+        at_ports = fitted(self._adapter, [edit for edit in edits if edit.port.side != "pattern"], len(ids))
         with hooked(self._module, [*at_ports, only_read]), patterns_seen(self._module, edits):
             logits: Tensor = self._module(input_ids=ids, use_cache=False).logits
         return logits

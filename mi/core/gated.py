@@ -73,8 +73,9 @@ def prepare(model: Model, executor: Executor, instead: Replacement, batch: Batch
 def replaced_streams(model: Model, replaced: Outputs, shape: Sequence[int]) -> Streams:
     adapter = model.adapter
     stream = replaced.embed.expand(*shape, -1)
-    if adapter.position is not None:
-        stream = stream + adapter.position(torch.arange(shape[1], device=stream.device))
+    positions = adapter.positions(shape[1])
+    if positions is not None:
+        stream = stream + positions
     attention, mlp = [], []
     for layer, z, wrote in zip(adapter.layers, replaced.z, replaced.mlp, strict=True):
         attention.append(stream)

@@ -11,9 +11,11 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mi.core import ports
 from mi.core.adapters import Adapter
 from mi.core.executor import Edit, Port, Side, patterns_seen
 from mi.core.fast import at_read
+from mi.core.fitting import fitted
 from mi.core.rules import activations, product_reader
 
 SIDES: tuple[Side, Side] = ("in", "out")
@@ -38,7 +40,7 @@ class GenericExecutor:
 
         unembed = self._adapter.roles.unembed
         only_read = Edit(Port(unembed, "in"), lambda hidden: at_read(hidden, read))
-        traced = [edit for edit in edits if edit.port.side != "pattern"]
+        traced = fitted(self._adapter, [edit for edit in edits if edit.port.side != "pattern"], len(ids))
         ordered = sorted([*traced, only_read], key=lambda edit: self._order[edit.port])
         steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
         last = self._wrapper.get(unembed)
@@ -53,7 +55,7 @@ class GenericExecutor:
                     if value is not None:
                         envoy.output = value
             logits = nnsight.save(last.output)
-        return logits
+        return self._adapter.capped(logits)
 
 
 def execution_order(adapter: Adapter) -> list[Port]:
@@ -63,13 +65,16 @@ def execution_order(adapter: Adapter) -> list[Port]:
     if roles.position:
         order += [Port(roles.position, "in"), Port(roles.position, "out")]
     for layer in adapter.layers:
-        base = f"{roles.blocks}.{layer.index}"
-        inside = [roles.attention_norm, *roles.queries_keys_values, roles.heads_out, roles.mlp_norm]
-        of_mlp = [*activations(layer), *product_reader(layer)]
-        order += [Port(f"{base}.{part}", side) for part in inside for side in SIDES]
-        order.append(Port(f"{base}.{roles.mlp}", "in"))
-        order += [Port(f"{base}.{part}", side) for part in of_mlp for side in SIDES]
-        order.append(Port(f"{base}.{roles.mlp}", "out"))
-    for path in (roles.final_norm, roles.unembed):
-        order += [Port(path, "in"), Port(path, "out")]
-    return order
+        of_mlp = [layer.path(part) for part in (*activations(layer), *product_reader(layer))]
+        parts = (*roles.queries_keys_values, roles.heads_out, roles.attention_post_norm, roles.mlp_norm)
+        first = (roles.attention_norm, roles.mlp_norm if roles.mlp_norm_first else None)
+        own = [layer.path(part) for part in (*first, *parts) if part]
+        order.append(Port(layer.path(), "in"))
+        order += [Port(path, side) for path in own for side in SIDES]
+        order.append(ports.mlp_in(layer))
+        order += [Port(path, "out") for path in (layer.path(part) for part in roles.mlp_reads)]
+        order += [Port(path, side) for path in of_mlp for side in SIDES]
+        order += [Port(layer.path(roles.mlp), side) for side in SIDES]
+        order += [Port(layer.path(roles.mlp_post_norm), side) for side in SIDES if roles.mlp_post_norm]
+    order += [Port(path, side) for path in (roles.final_norm, roles.unembed) for side in SIDES]
+    return list(dict.fromkeys(order))  # a part with two roles comes where the first puts it

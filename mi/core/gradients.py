@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core import norms
+from mi.core import norms, ports
 from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Port
-from mi.core.receivers import projection_ports
+from mi.core.receivers import by_receiver, projection_ports
 
 
 @dataclass
@@ -59,18 +59,27 @@ class GradientRecorder:
     ) -> None:
         self._adapter, self._dtype, self._scale_constant = adapter, dtype, scale_constant
         self._kept: dict[Port, Tensor] = {}
-        roles = adapter.roles
-        base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
-        self._attention_in = {i: Port(f"{base[i]}.{roles.attention_norm}", "in") for i in range(heads_from, len(base))}
-        self._projections = {i: projection_ports(adapter, adapter.layers[i]) for i in self._attention_in}
-        self._mlp_in = {i: Port(f"{base[i]}.{roles.mlp_norm}", "in") for i in range(mlps_from, len(base))}
-        self._mlp_read = {i: Port(f"{base[i]}.{roles.mlp_norm}", "out") for i in self._mlp_in}
-        self._final = Port(roles.final_norm, "in")
+        layers = adapter.layers
+        self._attention_in = {layer.index: ports.stream(layer) for layer in layers[heads_from:]}
+        self._projections = {i: projection_ports(adapter, layers[i]) for i in self._attention_in}
+        self._mlp_in = {layer.index: ports.mlp_stream(layer) for layer in layers[mlps_from:]}
+        self._mlp_read = {i: ports.mlp_in(layers[i]) for i in self._mlp_in}
+        self._final = Port(adapter.roles.final_norm, "in")
 
     def edits(self) -> list[Edit]:
-        kept = [*self._attention_in.values(), *self._mlp_in.values(), *self._mlp_read.values(), self._final]
-        kept += [port for ports in self._projections.values() for port in ports]
-        return [Edit(port, self._keep(port)) for port in kept]
+        kept = [*self._attention_in.values(), *self._mlp_in.values(), self._final]
+        kept += [port for projections in self._projections.values() for port in projections]
+        own = [Edit(port, self._keep_apart(port)) for port in self._mlp_read.values()]
+        return [*(Edit(port, self._keep(port)) for port in kept), *own]
+
+    def _keep_apart(self, port: Port) -> Callable[[Tensor], Tensor]:
+        """What the MLP reads may be what the heads read, or the stream itself: its gradient is of the MLP alone."""
+
+        def keep(value: Tensor) -> Tensor:
+            self._kept[port] = value.view_as(value)
+            return self._kept[port]
+
+        return keep
 
     def _keep(self, port: Port) -> Callable[[Tensor], None]:
         def keep(value: Tensor) -> None:
@@ -101,7 +110,7 @@ class GradientRecorder:
 
     def targets(self, before: int) -> list[Tensor]:
         """What the receivers of layers before ``before`` read, as the run computed it: what to take gradients at."""
-        projections = [port for index, ports in self._projections.items() if index < before for port in ports]
+        projections = [port for index, own in self._projections.items() if index < before for port in own]
         return [self._kept[port] for port in [*projections, *(p for i, p in self._mlp_read.items() if i < before)]]
 
     def gathered(
@@ -115,9 +124,9 @@ class GradientRecorder:
         """``weight`` times the gradients taken at :meth:`targets`, brought to the receivers' inputs."""
         gradients = iter(taken)
         fresh = ReceiverGradients({}, {}, logits)
-        for index, ports in self._projections.items():
+        for index, places in self._projections.items():
             if index < before:
-                own = [next(gradients) for _ in ports]
+                own = [next(gradients) for _ in places]
                 fresh.heads[index] = self._heads(self._adapter.layers[index], own, weight, total)
         for index in self._mlp_read:
             if index < before:
@@ -132,31 +141,21 @@ class GradientRecorder:
         self, layer: Layer, gradients: list[Tensor], weight: float, total: ReceiverGradients | None
     ) -> HeadGradients:
         """g / sigma and the correction of one layer, for q, k and v together."""
-        at = norms.normalise(
-            layer.attention_norm, self._adapter.roles.centred, self._kept[self._attention_in[layer.index]], self._dtype
-        )
+        at = norms.normalise(layer.attention_norm, self._kept[self._attention_in[layer.index]], self._dtype)
         scale = at.inverse_sigma.unsqueeze(-1) * weight  # [batch, pos, 1, 1]
-        g = self._by_receiver(layer, gradients).to(self._dtype) * scale  # [batch, pos, receiver, d_head]
+        g = by_receiver(layer, gradients).to(self._dtype) * scale  # [batch, pos, receiver, d_head]
         narrow = g.permute(2, 0, 1, 3)  # [receiver, batch, pos, d_head]
-        if self._scale_constant:
+        if self._scale_constant or not layer.attention_norm.there:
             before = None if total is None else total.heads[layer.index].narrow
             return HeadGradients(narrow.contiguous() if before is None else before.add_(narrow), [], [])
         values = [self._kept[port].detach() for port in self._projections[layer.index]]
-        read = self._by_receiver(layer, values).to(self._dtype) - self._constant(layer)
+        read = by_receiver(layer, values).to(self._dtype) - self._constant(layer)
         correction = (g * read).sum(-1) / self._adapter.d_model
         if total is None:
             return HeadGradients(narrow.contiguous(), [at.xhat], [correction])
         old = total.heads[layer.index]
         old.narrow += narrow
         return HeadGradients(old.narrow, [*old.xhat, at.xhat], [*old.correction, correction])
-
-    def _by_receiver(self, layer: Layer, parts: list[Tensor]) -> Float[Tensor, "batch pos receiver d_head"]:
-        """Projection outputs side by side: q of every head, then k, then v (a fused projection is so already)."""
-        return (
-            torch.cat(parts, dim=-1).unflatten(-1, (-1, layer.d_head))
-            if len(parts) > 1
-            else parts[0].unflatten(-1, (-1, layer.d_head))
-        )
 
     def _constant(self, layer: Layer) -> Float[Tensor, "receiver d_head"]:
         """b + W beta of every receiver of the layer."""
@@ -167,11 +166,8 @@ class GradientRecorder:
         return torch.cat(parts)
 
     def _mlp(self, layer: Layer, gradient: Tensor, weight: float, total: ReceiverGradients | None) -> Tensor:
-        at = norms.normalise(
-            layer.mlp_norm, self._adapter.roles.centred, self._kept[self._mlp_in[layer.index]], self._dtype
-        )
-        centred = self._adapter.roles.centred
-        pulled = norms.pull_back(layer.mlp_norm, centred, at, gradient, self._scale_constant) * weight
+        at = norms.normalise(layer.mlp_norm, self._kept[self._mlp_in[layer.index]], self._dtype)
+        pulled = norms.pull_back(layer.mlp_norm, at, gradient, self._scale_constant) * weight
         if total is None:
             return pulled
         total.mlp[layer.index] += pulled

@@ -1,7 +1,7 @@
 """Identities that an adapter must satisfy on the model it is bound to, checked at load on a few random tokens.
 
-1. What the nodes write, with what belongs to no node, sums to the final norm's input.
-2. The heads' outputs and b_O sum to the attention's output.
+1. What the nodes write, with what belongs to no node, sums to the input of every norm that reads the residual stream.
+2. The heads' outputs and b_O sum to the attention's output, and enter the stream through the post-norm, if any.
 3. The norms' Jacobians, as `norms` computes them, conserve gradients: they equal autograd's.
 4. Each receiver's weights, applied to the norm's output, give the projection's output (q, k and v are where we think).
 5. A first token attends to itself alone: another query there changes nothing at all, another key nothing there (and so
@@ -13,14 +13,15 @@ An adapter that is wrong for a model fails here, loudly, instead of giving wrong
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mi.core import norms
+from mi.core import norms, ports
 from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Executor, Port
 from mi.core.memory import is_out_of_memory
+from mi.core.norms import Norm
 from mi.core.outputs import Recorder
-from mi.core.receivers import project, projection_ports, receiver_weights
+from mi.core.receivers import by_receiver, project, projection_ports, receiver_weights, split
 from mi.errors import MiError
 
 LENGTH = 6
@@ -56,41 +57,42 @@ def _check(adapter: Adapter, executor: Executor) -> None:
 
         return Edit(port, function)
 
-    roles = adapter.roles
-    paths = {layer.index: f"{roles.blocks}.{layer.index}" for layer in adapter.layers}
-    inputs = [
-        Port(f"{base}.{norm}", "in") for base in paths.values() for norm in (roles.attention_norm, roles.mlp_norm)
-    ]
-    normed = [Port(f"{base}.{roles.attention_norm}", "out") for base in paths.values()]
-    attended = [Port(f"{base}.{roles.heads_out}", "out") for base in paths.values()]
-    projections = [port for layer in adapter.layers for port in projection_ports(adapter, layer)]
-    final = Port(roles.final_norm, "in")
+    layers = adapter.layers
+    read = (ports.stream, ports.normed, ports.mlp_stream, ports.mlp_in)
+    inputs = [port(layer) for layer in layers for port in read]
+    written = [port(layer) for layer in layers for port in (ports.attended, ports.attention_out)]
+    projections = [port for layer in layers for port in projection_ports(adapter, layer)]
+    final = Port(adapter.roles.final_norm, "in")
     recorder = Recorder(adapter)
-    edits = recorder.edits() + [keep(port) for port in (*inputs, *normed, *attended, *projections, final)]
+    edits = recorder.edits() + [keep(port) for port in dict.fromkeys((*inputs, *written, *projections, final))]
     with torch.no_grad():
         executor.run(ids, edits, torch.full((2,), length - 1, device=device))
         outputs = recorder.outputs()
         total = outputs.embed.clone()
-        if adapter.position is not None:
-            total += adapter.position(torch.arange(length, device=device))
-        for layer, z, mlp in zip(adapter.layers, outputs.z, outputs.mlp, strict=True):
-            heads = torch.einsum("bthe,hed->btd", z.unflatten(-1, (adapter.n_heads, -1)), layer.output_weight)
-            if layer.output_bias is not None:
-                heads = heads + layer.output_bias
-            _equal(
-                heads,
-                seen[attended[layer.index]],
-                dtype,
-                f"layer {layer.index}: heads do not sum to the attention's output",
-            )
-            total = total + heads + mlp
+        if (positions := adapter.positions(length)) is not None:
+            total += positions
+        for layer, z, mlp in zip(layers, outputs.z, outputs.mlp, strict=True):
+            heads = layer.attended(z)
+            fault = f"layer {layer.index}: heads do not sum to the attention's output"
+            _equal(heads, seen[ports.attended(layer)], dtype, fault)
+            entering = layer.attention_post_norm(heads)
+            fault = f"layer {layer.index}: what the heads write does not pass to the stream as it says"
+            _equal(entering, seen[ports.attention_out(layer)], dtype, fault)
+            fault = f"layer {layer.index}: the heads read something else than the residual stream"
+            _equal(total, seen[ports.stream(layer)], dtype, fault)
+            middle = total if adapter.roles.parallel else total + entering
+            fault = f"layer {layer.index}: the MLP reads something else than the residual stream through its norm"
+            _equal(middle, seen[ports.mlp_stream(layer)], dtype, fault)
+            _equal(layer.mlp_norm(middle), seen[ports.mlp_in(layer)], dtype, fault)
+            total = total + entering + mlp
             _projections(adapter, layer, seen, dtype)
         _equal(total, seen[final], dtype, "the nodes' outputs do not sum to the final norm's input")
-    for layer in adapter.layers:
-        base = paths[layer.index]
-        for norm, path in ((layer.attention_norm, roles.attention_norm), (layer.mlp_norm, roles.mlp_norm)):
-            _jacobian(adapter, norm, seen[Port(f"{base}.{path}", "in")], dtype, f"layer {layer.index}: {path}")
-    _jacobian(adapter, adapter.final_norm, seen[final], dtype, roles.final_norm)
+    for layer in layers:
+        attended = seen[ports.attended(layer)]
+        _jacobian(layer.attention_norm, seen[ports.stream(layer)], dtype, f"layer {layer.index}: its first norm")
+        _jacobian(layer.mlp_norm, seen[ports.mlp_stream(layer)], dtype, f"layer {layer.index}: the MLP's norm")
+        _jacobian(layer.attention_post_norm, attended, dtype, f"layer {layer.index}: the norm after attention")
+    _jacobian(adapter.final_norm, seen[final], dtype, adapter.roles.final_norm)
     _queries_and_keys(adapter, executor, ids, outputs.z, dtype)
 
 
@@ -108,41 +110,35 @@ def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list
 
 def _elsewhere(adapter: Adapter, layer: Layer, which: int) -> Edit:
     """Move the queries (0) or keys (1) of the first position far from where they were."""
-    ports = projection_ports(adapter, layer)
-    rows = slice(None)
-    if len(ports) == 1:
-        start = which * layer.n_heads * layer.d_head
-        rows = slice(start, start + (layer.n_heads, layer.n_kv_heads)[which] * layer.d_head)
 
     def function(value: Tensor) -> Tensor:
         value = value.clone()
-        value[:, 0, rows] = value[:, 0, rows].flip(-1) * -3 + value.abs().max()
+        own = split(layer, [value])[which if layer.fused else 0][:, 0]  # a view [batch, head, d_head]
+        own.copy_(own.flip((-1, -2)) * -3 + value.abs().max())
         return value
 
-    return Edit(ports[which if len(ports) > 1 else 0], function)
+    return Edit(projection_ports(adapter, layer)[0 if layer.fused else which], function)
 
 
 def _projections(adapter: Adapter, layer: Layer, seen: dict[Port, Tensor], dtype: torch.dtype) -> None:
-    base = f"{adapter.roles.blocks}.{layer.index}"
-    normed = seen[Port(f"{base}.{adapter.roles.attention_norm}", "out")].flatten(0, 1)
+    normed = seen[ports.normed(layer)].flatten(0, 1)
     weight, bias = receiver_weights(layer)
     ours = project(normed.expand(len(weight), *normed.shape), weight, bias)  # [receiver, token, d_head]
-    theirs = torch.cat([seen[port] for port in projection_ports(adapter, layer)], -1).flatten(0, 1)
-    groups = layer.n_heads // layer.n_kv_heads
-    q, kv = layer.n_heads, layer.n_kv_heads
-    by_head = theirs.unflatten(-1, (-1, layer.d_head)).transpose(0, 1)
-    parts = [by_head[:q]] + [by_head[q + kv * i : q + kv * (i + 1)].repeat_interleave(groups, 0) for i in range(2)]
-    _equal(ours, torch.cat(parts), dtype, f"layer {layer.index}: q, k and v are not where the adapter looks")
+    theirs = by_receiver(layer, [seen[port].flatten(0, 1) for port in projection_ports(adapter, layer)])
+    fault = f"layer {layer.index}: q, k and v are not where the adapter looks"
+    _equal(ours, theirs.transpose(0, 1), dtype, fault)
 
 
-def _jacobian(adapter: Adapter, norm: nn.Module, x: Tensor, dtype: torch.dtype, what: str) -> None:
+def _jacobian(norm: Norm, x: Tensor, dtype: torch.dtype, what: str) -> None:
+    if not norm.there:
+        return
     generator = torch.Generator().manual_seed(1)
     gradient = torch.randn(x.shape, generator=generator).to(x.device, torch.promote_types(dtype, torch.float32))
     with torch.enable_grad():
         leaf = x.to(dtype).clone().requires_grad_(True)
         (theirs,) = torch.autograd.grad(norm(leaf), leaf, gradient.to(dtype))
-    at = norms.normalise(norm, adapter.roles.centred, x, gradient.dtype)
-    ours = norms.pull_back(norm, adapter.roles.centred, at, gradient)
+    at = norms.normalise(norm, x, gradient.dtype)
+    ours = norms.pull_back(norm, at, gradient)
     _equal(ours, theirs, dtype, f"{what} does not conserve gradients as the adapter says")
 
 

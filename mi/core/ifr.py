@@ -3,7 +3,8 @@ variant of the MIB track, spec B6).
 
     p(u -> v) = max(0, |y|_1 - |y - x_u|_1),    S(u -> v) = mean over x and positions of p(u -> v) / sum_u' p(u' -> v)
 
-with y the residual stream where v reads it and x_u what u writes. One forward of the clean prompts: no gradient, no
+with y the residual stream where v reads it and x_u what u writes, a head through its post-norm at the scale of the run,
+so that heads add up to what the layer writes. One forward of the clean prompts: no gradient, no
 corrupted run, no metric. q, k and v of a head read the same stream and score the same. Where no source is near, the
 shares are 0, not 0/0 (spec B0 row 17).
 
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mi.core import ports
 from mi.core.adapters import Adapter
 from mi.core.batches import Batch
 from mi.core.contraction import edges_of
@@ -23,7 +25,7 @@ from mi.core.executor import Edit, Port
 from mi.core.job import Job, Scored
 from mi.core.layout import Layout
 from mi.core.model import Model
-from mi.core.outputs import Outputs, Recorder, write_sources
+from mi.core.outputs import Outputs, Recorder, post_norms, write_sources
 
 
 def run(job: Job, batch: Batch) -> Scored:
@@ -33,6 +35,7 @@ def run(job: Job, batch: Batch) -> Scored:
     with torch.no_grad():
         job.executor.run(batch.clean, [*streams.edits(), *recorder.edits()], batch.read)
         outputs, read = recorder.outputs(), streams.read()
+        outputs.post_norms = post_norms(model.adapter, outputs.z, model.compute_dtype, scale_constant=True)
         n, length = batch.clean.shape
         cells = torch.zeros(n, places.n_sources, places.n_receivers, dtype=torch.float64, device=model.device)
         position = n * places.n_sources * model.adapter.d_model * model.compute_dtype.itemsize
@@ -46,13 +49,8 @@ class _Streams:
     """The residual stream at every place where it is read: by each layer's heads, its MLP, and the logits."""
 
     def __init__(self, adapter: Adapter) -> None:
-        roles = adapter.roles
-        self._ports = [
-            Port(f"{roles.blocks}.{layer.index}.{norm}", "in")
-            for layer in adapter.layers
-            for norm in (roles.attention_norm, roles.mlp_norm)
-        ]
-        self._ports.append(Port(roles.final_norm, "in"))
+        self._ports = [port for layer in adapter.layers for port in (ports.stream(layer), ports.mlp_stream(layer))]
+        self._ports.append(Port(adapter.roles.final_norm, "in"))
         self._kept: dict[Port, Tensor] = {}
 
     def edits(self) -> list[Edit]:

@@ -16,7 +16,7 @@ from mi.core.executor import Executor
 from mi.core.methods import Config
 from mi.core.metrics import Metric
 from mi.core.model import Model
-from mi.core.outputs import Outputs
+from mi.core.outputs import Outputs, post_norms
 from mi.core.replacement import Replacement
 from mi.errors import RunError
 
@@ -59,7 +59,10 @@ class Job:
         return -metric
 
     def difference(self, clean: Outputs, corrupted: Outputs | None) -> Outputs:
-        """Replacement minus clean, of every node, in the dtype of scores and the shape of ``clean``."""
+        """Replacement minus clean, of every node, in the dtype of scores and the shape of ``clean``.
+
+        Post-norms are taken at the clean run; the reference leaves them out (spec B0 row 13).
+        """
         dtype = self.model.compute_dtype
         instead = replacement.values(self.instead, clean, corrupted)
 
@@ -70,6 +73,7 @@ class Job:
             minus(instead.embed, clean.embed),
             [minus(a, b) for a, b in zip(instead.z, clean.z, strict=True)],
             [minus(a, b) for a, b in zip(instead.mlp, clean.mlp, strict=True)],
+            None if self.config.compat == "mib" else post_norms(self.model.adapter, clean.z, dtype),
         )
 
 

@@ -19,15 +19,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from mi.core import batches, replacement
+from mi.core import batches, ports, replacement
 from mi.core.adapters import Layer
-from mi.core.differences import Differences, room
+from mi.core.differences import Differences, PostNormed, room
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import LayerRows
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
-from mi.core.receivers import project_chosen, projection_ports
+from mi.core.receivers import join, project_chosen, projection_ports
 from mi.core.replacement import Replacement
 
 
@@ -61,6 +61,7 @@ class _Base:
     attention: Float[Tensor, "batch pos d_model"]
     mlp: Float[Tensor, "batch pos d_model"]
     projected: Float[Tensor, "receiver batch_x_pos d_head"]  # q, k, v of every head from `attention`
+    heads: PostNormed | None  # what the heads write, where a norm stands between them and the stream
 
 
 class Patched:
@@ -102,16 +103,16 @@ class Patched:
         adapter = self.model.adapter
         batch, length = self.batch.clean.shape
         stream = self.replaced.embed.to(self.model.dtype).expand(batch, length, -1).clone()
-        if adapter.position is not None:
-            stream += adapter.position(torch.arange(length, device=stream.device))
+        if (positions := adapter.positions(length)) is not None:
+            stream += positions
         bases = []
         for layer, z, mlp in zip(adapter.layers, self.replaced.z, self.replaced.mlp, strict=True):
-            before = stream
-            written = z.to(stream.dtype) @ layer.output_weight.flatten(0, 1)
-            if layer.output_bias is not None:
-                written = written + layer.output_bias
-            middle = before + written
-            bases.append(_Base(before, middle, self._project(layer, before)))
+            before, attended = stream, layer.attended(z.to(stream.dtype))
+            entering = layer.attention_post_norm(attended)
+            middle = before + entering
+            of_mlp = before if adapter.roles.parallel else middle
+            after = PostNormed(layer, attended, entering).expanded(batch, length) if adapter.has_post_norms else None
+            bases.append(_Base(before, of_mlp, self._project(layer, before), after))
             stream = middle + mlp.to(stream.dtype)
         return bases, stream
 
@@ -136,46 +137,46 @@ class _CircuitRun:
         carried: Tensor | None = None
         if table.carried is not None:
             carried = torch.as_tensor(table.carried).to(self._model.device, self._model.dtype)
-        self._differences = Differences(patched._room, carried)
+        self._differences = Differences(patched._room, carried, [base.heads for base in patched._bases])
         self._shape = patched.batch.clean.shape
 
     def logits(self) -> Float[Tensor, "batch vocab"]:
         model, patched = self._model, self._patched
-        roles = model.adapter.roles
         if self._read[model.layout.input]:
             self._differences.write(model.layout.input, patched.clean.embed - patched.replaced.embed)
         edits: list[Edit] = []
         for layer, rows in zip(model.adapter.layers, model.layout.layers, strict=True):
             edits += self._layer_edits(layer, rows)
-        edits.append(Edit(Port(roles.final_norm, "in"), self._final))
+        edits.append(Edit(Port(model.adapter.roles.final_norm, "in"), self._final))
         return patched.executor.run(patched.batch.clean, edits, patched.batch.read)
 
     def _layer_edits(self, layer: Layer, rows: LayerRows) -> list[Edit]:
-        roles, index = self._model.adapter.roles, layer.index
-        base = f"{roles.blocks}.{index}"
         own: list[Tensor] = []
-        edits: list[Edit] = []
-        ports = projection_ports(self._model.adapter, layer)
+        projections = projection_ports(self._model.adapter, layer)
 
         def receive(port_number: int) -> Callable[[Tensor], Tensor]:
             def give(_: Tensor) -> Tensor:
                 if port_number == 0:
-                    own[:] = self._projections(layer, rows)  # q, k, v as [batch, pos, head x d_head]
-                return own[port_number] if len(ports) == 3 else torch.cat(own, dim=-1)
+                    own[:] = join(layer, self._projections(layer, rows))
+                return own[port_number]
 
             return give
 
-        edits = [Edit(port, receive(number), replaces=True) for number, port in enumerate(ports)]
-        edits.append(Edit(Port(f"{base}.{roles.heads_out}", "in"), lambda z: self._heads_wrote(layer, rows, z)))
-        nothing = Edit(Port(f"{base}.{roles.heads_out}", "out"), self._nothing, replaces=True)
-        edits.append(nothing)
+        edits = [Edit(port, receive(number), replaces=True) for number, port in enumerate(projections)]
+        edits.append(Edit(ports.z(layer), lambda z: self._heads_wrote(layer, rows, z)))
+        silent = [ports.attended(layer), ports.attention_out(layer)]
         if self._computed(rows.mlp, [rows.mlp_receiver]):
-            receive_mlp = Edit(Port(f"{base}.{roles.mlp_norm}", "in"), lambda _: self._mlp_input(layer, rows))
-            wrote = Edit(Port(f"{base}.{roles.mlp}", "out"), lambda out: self._mlp_wrote(layer, rows, out))
-            edits += [receive_mlp, wrote]
+            edits.append(self._mlp_reads(layer, rows))
+            edits.append(Edit(ports.mlp_out(layer), lambda out: self._mlp_wrote(layer, rows, out)))
         else:
-            edits.append(Edit(Port(f"{base}.{roles.mlp}", "out"), self._nothing, replaces=True))
-        return edits
+            silent += [Port(layer.path(layer.roles.mlp), "out"), ports.mlp_out(layer)]
+        return [*edits, *(Edit(port, self._nothing, replaces=True) for port in dict.fromkeys(silent))]
+
+    def _mlp_reads(self, layer: Layer, rows: LayerRows) -> Edit:
+        """In a parallel block the stream is one tensor for heads and MLP: there the norm is run once more."""
+        if layer.roles.parallel:
+            return Edit(ports.mlp_in(layer), lambda _: layer.mlp_norm(self._mlp_input(layer, rows)))
+        return Edit(ports.mlp_stream(layer), lambda _: self._mlp_input(layer, rows))
 
     def _computed(self, source: int, receivers: Sequence[int]) -> bool:
         """Whether a node must be computed: something reads it, and it can differ from its replacement."""

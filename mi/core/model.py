@@ -18,13 +18,15 @@ from torch import nn
 from mi.circuit.graph import Graph
 from mi.circuit.transformer import transformer_graph
 from mi.core import attention, identities, runtime
-from mi.core.adapters import Adapter, bind
+from mi.core.adapters import Adapter, bind, implementation
 from mi.core.executor import Executor
 from mi.core.fast import FastExecutor
 from mi.core.fused import fuse
 from mi.core.generic import GenericExecutor
+from mi.core.grouping import ungroup
 from mi.core.layout import Layout, layout
 from mi.core.memory import is_out_of_memory
+from mi.core.roles import Roles
 from mi.errors import MiError, UsageError
 from mi.io.digests import weights_digest
 from mi.io.models import Located, locate
@@ -130,7 +132,7 @@ def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     attention.register()
-    located.config()
+    config = located.config()
     safe = any(located.folder.glob("*.safetensors"))
     if not safe and not allow_pickle:
         what = "pickled weights only" if any(located.folder.glob("*.bin")) else "no weights"
@@ -140,7 +142,7 @@ def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, 
         module, report = AutoModelForCausalLM.from_pretrained(
             located.folder,
             dtype=dtype or "auto",
-            attn_implementation=attention.NAME,
+            attn_implementation=implementation(config),
             local_files_only=True,
             use_safetensors=safe,
             weights_only=True,
@@ -177,21 +179,30 @@ def _refuse_broken(module: nn.Module, located: Located) -> None:
                 )
 
 
-def wrap(module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "module") -> Model:
+def wrap(
+    module: nn.Module, tokenizer: Tokenizer | None = None, name: str = "module", roles: Roles | None = None
+) -> Model:
     """A Hugging Face module in memory as a :class:`Model` (weights are frozen in place).
 
-    The adapter is checked by its identities.
+    The adapter, of ``roles`` or of the family's own record, is checked by its identities.
 
     Raises:
         MiError: no adapter fits.
     """
     attention.register()
-    module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
     module.eval().requires_grad_(False)
+    adapter = bind(module, roles)
+    if adapter.roles.implementation == attention.NAME:
+        module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
+    if hasattr(module.config, "_experts_implementation") and next(module.parameters()).dtype == torch.float64:
+        module.set_experts_implementation("eager")  # type: ignore[operator] # the grouped kernel has no float64
+    if adapter.roles.mixer:
+        for layer in adapter.layers:
+            attention.adopt(layer.part(adapter.roles.mixer))
     fuse(module)
-    adapter = bind(module)
+    ungroup(adapter)
     identities.check(adapter, FastExecutor(adapter))
-    graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
+    graph = transformer_graph(adapter.n_layers, adapter.n_heads, adapter.roles.parallel, adapter.d_model)
     identity = {
         "id": name,
         "architecture": str(getattr(module.config, "model_type", "")),

@@ -4,7 +4,12 @@ For y = gamma * xhat + beta with xhat = (x - mean) / sigma, the gradient g of y 
 
     J^T g = C(gamma * g) / sigma - xhat * mean(gamma * g * xhat) / sigma
 
-where C subtracts the mean over d_model (LayerNorm) or is the identity (RMSNorm, whose mean is 0 by definition).
+and a change d of x goes on to y as
+
+    J d = gamma * (C(d) - xhat * mean(d * xhat)) / sigma
+
+where C subtracts the mean over d_model (LayerNorm) or is the identity (RMSNorm, whose mean is 0 by definition). Where
+there is no norm, y = x.
 """
 
 from __future__ import annotations
@@ -17,6 +22,23 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A module of the model's, and how to read it; without a module, nothing stands there and x passes as it is."""
+
+    module: nn.Module | None
+    centred: bool
+    unit_offset: bool = False  # gamma is 1 + weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the module makes of x, whatever edits a run has hung on it."""
+        return x if self.module is None else self.module.forward(x)
+
+    @property
+    def there(self) -> bool:
+        return self.module is not None
+
+
+@dataclass(frozen=True)
 class Normalised:
     """One norm's input, normalised: all that its Jacobian needs."""
 
@@ -24,44 +46,70 @@ class Normalised:
     inverse_sigma: Float[Tensor, "batch pos 1"]
 
 
-def epsilon(norm: nn.Module) -> float:
-    return float(norm.eps if hasattr(norm, "eps") else norm.variance_epsilon)  # type: ignore[arg-type]
+def epsilon(norm: Norm) -> float:
+    return float(norm.module.eps if hasattr(norm.module, "eps") else norm.module.variance_epsilon)  # type: ignore
 
 
-def gain(norm: nn.Module, dtype: torch.dtype) -> Float[Tensor, " d_model"]:
-    return norm.weight.to(dtype)  # type: ignore[return-value]
+def gain(norm: Norm, dtype: torch.dtype) -> Float[Tensor, " d_model"] | None:
+    """gamma; None where it is 1."""
+    weight: Tensor | None = getattr(norm.module, "weight", None)
+    if weight is None:
+        return None
+    return 1.0 + weight.to(dtype) if norm.unit_offset else weight.to(dtype)
 
 
-def normalise(norm: nn.Module, centred: bool, x: Tensor, dtype: torch.dtype) -> Normalised:
+def normalise(norm: Norm, x: Tensor, dtype: torch.dtype) -> Normalised:
     x = x.detach().to(dtype)
-    if centred:
+    if not norm.there:  # xhat = 0 and sigma = 1: every formula below is then the identity
+        return Normalised(x.new_zeros(()).expand_as(x), x.new_ones(()).expand(*x.shape[:-1], 1))
+    if norm.centred:
         x = x - x.mean(-1, keepdim=True)
     inverse_sigma = (x.square().mean(-1, keepdim=True) + epsilon(norm)).rsqrt()
     return Normalised(x * inverse_sigma, inverse_sigma)
 
 
-def pull_back(norm: nn.Module, centred: bool, at: Normalised, gradient: Tensor, scale_constant: bool = False) -> Tensor:
+def pull_back(norm: Norm, at: Normalised, gradient: Tensor, scale_constant: bool = False) -> Tensor:
     """J^T gradient, for a gradient at the norm's output [batch, pos, d_model].
 
     ``scale_constant``: as if sigma did not depend on x, which leaves the second term out.
     """
-    weighted = gradient.to(at.xhat.dtype) * gain(norm, at.xhat.dtype)
+    gamma = gain(norm, at.xhat.dtype)
+    weighted = gradient.to(at.xhat.dtype)
+    if not norm.there:
+        return weighted.clone()
+    weighted = weighted if gamma is None else weighted * gamma
     along = 0.0 if scale_constant else (weighted * at.xhat).mean(-1, keepdim=True)
-    if centred:
+    if norm.centred:
         weighted = weighted - weighted.mean(-1, keepdim=True)
     return (weighted - at.xhat * along) * at.inverse_sigma
 
 
-def folded(norm: nn.Module, centred: bool, weight: Float[Tensor, "head d_head d_model"], dtype: torch.dtype) -> Tensor:
+def push(
+    norm: Norm, at: Normalised, changes: Float[Tensor, "source batch pos d_model"], scale_constant: bool = False
+) -> None:
+    """J changes, in place, of changes of the norm's input. ``scale_constant``: as if sigma did not depend on it."""
+    if not norm.there:
+        return
+    if norm.centred:
+        changes -= changes.mean(-1, keepdim=True)
+    if not scale_constant:
+        along = torch.einsum("sbtd,btd->sbt", changes, at.xhat) / changes.shape[-1]
+        changes.addcmul_(along.unsqueeze(-1), at.xhat, value=-1.0)
+    gamma = gain(norm, at.xhat.dtype)
+    changes *= at.inverse_sigma if gamma is None else at.inverse_sigma * gamma
+
+
+def folded(norm: Norm, weight: Float[Tensor, "head d_head d_model"], dtype: torch.dtype) -> Tensor:
     """C(gamma * W): the weight with the norm's gain and centring folded in."""
-    weight = weight.to(dtype) * gain(norm, dtype)
-    return weight - weight.mean(-1, keepdim=True) if centred else weight
+    gamma = gain(norm, dtype)
+    weight = weight.to(dtype) if gamma is None else weight.to(dtype) * gamma
+    return weight - weight.mean(-1, keepdim=True) if norm.centred and norm.there else weight
 
 
 def folded_bias(
-    norm: nn.Module, weight: Float[Tensor, "head d_head d_model"], bias: Tensor | None, dtype: torch.dtype
+    norm: Norm, weight: Float[Tensor, "head d_head d_model"], bias: Tensor | None, dtype: torch.dtype
 ) -> Float[Tensor, "head d_head"]:
     """The part of ``W norm(x) + b`` that does not depend on x: b + W beta."""
-    beta = getattr(norm, "bias", None)
+    beta = getattr(norm.module, "bias", None)
     total = weight.new_zeros(weight.shape[:2], dtype=dtype) if bias is None else bias.to(dtype)
     return total if beta is None else total + weight.to(dtype) @ beta.to(dtype)

@@ -17,20 +17,47 @@ from mi.core.executor import Edit, Port
 
 
 def ungroup_edits(adapter: Adapter) -> list[Edit]:
-    """Repeat grouped keys and values, so that each query head has receivers of its own (spec A3)."""
+    """Repeat grouped keys and values, so that each query head has receivers of its own (spec A3), where they are not so
+    already (`grouping`).
+    """
     groups = adapter.n_heads // adapter.n_kv_heads
-    if groups == 1:
-        return []
 
     def repeat(value: Tensor) -> Tensor:
         return value.unflatten(-1, (-1, adapter.d_head)).repeat_interleave(groups, dim=-2).flatten(-2)
 
-    return [Edit(port, repeat) for layer in adapter.layers for port in projection_ports(adapter, layer)[1:]]
+    grouped = [layer for layer in adapter.layers if layer.groups > 1 and not layer.repeats]
+    return [Edit(port, repeat) for layer in grouped for port in projection_ports(adapter, layer)[1:]]
 
 
 def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
-    base = f"{adapter.roles.blocks}.{layer.index}"
-    return [Port(f"{base}.{path}", "out") for path in adapter.roles.queries_keys_values]
+    return [Port(layer.path(path), "out") for path in layer.roles.queries_keys_values]
+
+
+def split(layer: Layer, parts: Sequence[Tensor]) -> list[Float[Tensor, "*rows kv_or_head d_head"]]:
+    """What the ports of the projections hold as q, k and v, a head a row; views."""
+    if not layer.fused:
+        return [part.unflatten(-1, (-1, layer.d_head)) for part in parts]
+    shape, axis = ((layer.n_heads, 3), -2) if layer.roles.interleaved else ((3, layer.n_heads), -3)
+    return list(parts[0].unflatten(-1, (*shape, layer.d_head)).unbind(axis))
+
+
+def join(layer: Layer, kinds: Sequence[Float[Tensor, "*rows heads_x_d_head"]]) -> list[Tensor]:
+    """What the ports of the projections should hold for these q, k and v."""
+    if not layer.fused:
+        return list(kinds)
+    if not layer.roles.interleaved:
+        return [torch.cat(list(kinds), dim=-1)]
+    return [torch.stack([kind.unflatten(-1, (layer.n_heads, -1)) for kind in kinds], dim=-2).flatten(-3)]
+
+
+def by_receiver(layer: Layer, parts: Sequence[Tensor]) -> Float[Tensor, "*rows receiver d_head"]:
+    """What the ports hold, q of every head, then k, then v: each head's own, or those that it shares repeated."""
+    if layer.fused and not layer.roles.interleaved:
+        return parts[0].unflatten(-1, (-1, layer.d_head))
+    q, k, v = split(layer, parts)
+    if k.shape[-2] < layer.n_heads:
+        k, v = (kind.repeat_interleave(layer.groups, dim=-2) for kind in (k, v))
+    return torch.cat([q, k, v], dim=-2)
 
 
 def receiver_weights(layer: Layer) -> tuple[Tensor, Tensor | None]:
@@ -38,8 +65,8 @@ def receiver_weights(layer: Layer) -> tuple[Tensor, Tensor | None]:
 
     Receivers are numbered q of every head, then k, then v.
     """
-    groups = layer.n_heads // layer.n_kv_heads
-    if len(layer.projections) == 1 and groups == 1:
+    groups = layer.groups
+    if layer.whole_projection:
         return layer.fused_weight()
     weights = [layer.weight(which).repeat_interleave(groups if which else 1, dim=0) for which in range(3)]
     biases = [(layer.bias(which), groups if which else 1) for which in range(3)]
@@ -55,7 +82,7 @@ def project_chosen(
     Weights are copied only where some of a layer's heads are left out.
     """
     n_heads = layer.n_heads
-    if len(layer.projections) == 1 and layer.n_kv_heads == n_heads and len(numbers) == 3 * n_heads:
+    if layer.whole_projection and len(numbers) == 3 * n_heads:
         return project(normed, *layer.fused_weight())
     made, start = [], 0
     for which in range(3):

@@ -56,14 +56,14 @@ def _rule_edits(adapter: Adapter, rules: Sequence[str]) -> tuple[list[Edit], lis
     for layer in adapter.layers:
         base = f"{roles.blocks}.{layer.index}"
         if "ln" in rules:
-            ruled.append((f"{base}.{roles.attention_norm}", _constant_scale(layer.attention_norm, roles.centred)))
-            ruled.append((f"{base}.{roles.mlp_norm}", _constant_scale(layer.mlp_norm, roles.centred)))
+            ruled.append((f"{base}.{roles.attention_norm}", _constant_scale(layer.attention_norm)))
+            ruled.append((f"{base}.{roles.mlp_norm}", _constant_scale(layer.mlp_norm)))
         if "identity" in rules:
             ruled += [(f"{base}.{path}", _constant_ratio) for path in _curved(layer)]
         if "half" in rules:
             before += [Edit(Port(f"{base}.{path}", "in"), _half) for path in product_reader(layer)]
     if "ln" in rules:
-        ruled.append((roles.final_norm, _constant_scale(adapter.final_norm, roles.centred)))
+        ruled.append((roles.final_norm, _constant_scale(adapter.final_norm)))
     for path, rule in ruled:
         seen: list[Tensor] = []
         before.append(Edit(Port(path, "in"), seen.append))
@@ -81,17 +81,12 @@ def _by(rule: Rule, seen: list[Tensor]) -> Callable[[Tensor], Tensor | None]:
 
 def activations(layer: Layer) -> list[str]:
     """Paths of the activation functions of an MLP, in its block."""
-    return [
-        f"{layer.roles.mlp}.{name}"
-        for name, part in layer.mlp.named_modules()
-        if not list(part.children()) and not list(part.parameters()) and not isinstance(part, nn.Dropout)
-    ]
+    return [layer.roles.activation] if layer.roles.activation else []
 
 
 def product_reader(layer: Layer) -> list[str]:
     """The path of the projection that reads the product act(gate) * up; none in an MLP without a gate."""
-    gated = "gate_proj" in dict(layer.mlp.named_children())
-    return [f"{layer.roles.mlp}.down_proj"] if gated else []
+    return [layer.roles.product] if layer.roles.product else []
 
 
 def _curved(layer: Layer) -> list[str]:
@@ -105,10 +100,11 @@ def _curved(layer: Layer) -> list[str]:
     return [path for path in paths if not isinstance(layer.part(path), nn.ReLU | nn.Identity)]
 
 
-def _constant_scale(norm: nn.Module, centred: bool) -> Rule:
+def _constant_scale(norm: norms.Norm) -> Rule:
     def rule(x: Tensor, value: Tensor) -> Tensor:
-        scale = norms.normalise(norm, centred, x, torch.promote_types(x.dtype, torch.float32)).inverse_sigma
-        return _passing(x, value, norms.gain(norm, scale.dtype) * scale, centred)
+        scale = norms.normalise(norm, x, torch.promote_types(x.dtype, torch.float32)).inverse_sigma
+        gamma = norms.gain(norm, scale.dtype)
+        return _passing(x, value, scale if gamma is None else gamma * scale, norm.centred)
 
     return rule
 

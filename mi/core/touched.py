@@ -33,10 +33,8 @@ class Touched:
         """The stream before the block, its heads' z, and what they write (with b_O)."""
         self._model, self._layer = model, layer
         self._stream, self._z, self._attended = stream, z, attended
-        centred, dtype = model.adapter.roles.centred, stream.dtype
-        self._weights = [
-            norms.folded(layer.mlp_norm, centred, weight.unsqueeze(0), dtype)[0] for weight in layer.mlp_weights()
-        ]
+        dtype = stream.dtype
+        self._weights = [norms.folded(layer.mlp_norm, weight.unsqueeze(0), dtype)[0] for weight in layer.mlp_weights()]
         self._constants = [
             norms.folded_bias(layer.mlp_norm, weight.unsqueeze(0), None if bias is None else bias.unsqueeze(0), dtype)[
                 0
@@ -71,9 +69,7 @@ class Touched:
                 out[rows] += change @ layer.output_weight[head].to(z.dtype)
                 for value, product in zip(reading, self._products(head), strict=True):
                     value[rows] += change @ product
-            at = norms.normalise(
-                layer.mlp_norm, roles.centred, self._stream.repeat(copies, 1, 1) + out, self._stream.dtype
-            )
+            at = norms.normalise(layer.mlp_norm, self._stream.repeat(copies, 1, 1) + out, self._stream.dtype)
             for value, constant in zip(reading, self._constants, strict=True):
                 value.mul_(at.inverse_sigma).add_(constant)
             wrote.append(out)

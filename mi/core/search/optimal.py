@@ -24,7 +24,7 @@ from torch import Tensor
 from mi.core import batches, replacement
 from mi.core.executor import Edit, Port
 from mi.core.gated import repeated
-from mi.core.outputs import Outputs, ports
+from mi.core.outputs import Outputs, source_ports
 from mi.core.search.adam import Adam
 from mi.core.search.checkpoint import NOWHERE, Checkpoint
 from mi.core.search.masks import Constants, batch_of
@@ -142,7 +142,7 @@ class _Search:
 
     def _edits(self, nodes: Sequence[int], size: int) -> list[Edit]:
         adapter = self._problem.model.adapter
-        embed, z, mlp = ports(adapter)
+        embed, z, mlp = source_ports(adapter)
         named: dict[str, Port] = {"embed": embed}
         for layer in range(adapter.n_layers):
             named |= {f"z{layer}": z[layer], f"mlp{layer}": mlp[layer]}
