@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import replacement
+from mi.core.adapters import require_plain
 from mi.core.batches import Batch
 from mi.core.contraction import contract, edges_of
 from mi.core.executor import Edit, Port
@@ -80,6 +81,7 @@ def attention_outputs(model: Model, outputs: Outputs) -> list[Float[Tensor, "bat
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
+    require_plain(job.model.adapter, job.config.method)
     steps = alphas(job.config)
     corrupted, corrupted_logits = None, None
     if job.instead.from_corrupted:

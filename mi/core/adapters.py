@@ -225,7 +225,8 @@ def require_plain(adapter: Adapter, what: str) -> None:
     """
     if not adapter.plain:
         family = getattr(adapter.module.config, "model_type", "this architecture")
-        raise MiError(f"{what} does not know how a block of '{family}' is laid out", "use --method eap-ig", place="-m")
+        fact = f"{what} does not know how a block of '{family}' is laid out"
+        raise MiError(fact, "methods eap, eap-ig and ifr do", place="-m")
 
 
 def implementation(config: Mapping[str, Any]) -> str:

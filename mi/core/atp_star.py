@@ -30,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import replacement
+from mi.core.adapters import require_plain
 from mi.core.batches import Batch
 from mi.core.contraction import contract, edges_of
 from mi.core.executor import Edit, Port
@@ -43,6 +44,7 @@ from mi.core.receivers import ungroup_edits
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
+    require_plain(job.model.adapter, job.config.method)
     model, read = job.model, batch.read
     corrupted: Outputs | None = None
     if job.instead.from_corrupted:

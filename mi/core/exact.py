@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import replacement
-from mi.core.adapters import Adapter, Layer
+from mi.core.adapters import Adapter, Layer, require_plain
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import Layout
@@ -83,6 +83,7 @@ def exact(
     on_done: Callable[[int], None] = lambda n: None,
 ) -> tuple[Float[np.ndarray, "batch patch"], Float[np.ndarray, " batch"]]:
     """Scores of every patch on every example, and the metric of the clean run."""
+    require_plain(model.adapter, "exact patching")
     base = _Base(model, executor, metric, instead, batch, direction)
     scores = np.zeros((len(batch), len(patches)))
     sign = 1.0 if direction == "noising" else -1.0

@@ -46,27 +46,31 @@ def hooked(module: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
     handles: list[RemovableHandle] = []
     try:
         for edit in edits:
-            handles += _install(module.get_submodule(edit.port.path), edit)
+            handles.append(_install(module.get_submodule(edit.port.path), edit))
+        # An empty batch costs a module nothing, and an edit replaces what comes out of it. Those that look at what goes
+        # in have seen it by then.
+        for path in dict.fromkeys(edit.port.path for edit in edits if edit.replaces):
+            handles.append(module.get_submodule(path).register_forward_pre_hook(_nothing_of_it))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _install(module: nn.Module, edit: Edit) -> list[RemovableHandle]:
+def _nothing_of_it(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (inputs[0][:0], *inputs[1:])
+
+
+def _install(module: nn.Module, edit: Edit) -> RemovableHandle:
     if edit.port.side == "in":
 
         def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
             value = edit.function(inputs[0])
             return None if value is None else (value, *inputs[1:])
 
-        return [module.register_forward_pre_hook(before)]
+        return module.register_forward_pre_hook(before)
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
         return edit.function(output)
 
-    handles = [module.register_forward_hook(after)]
-    if edit.replaces:
-        # An empty batch costs the module nothing, and the hook above replaces what comes out of it.
-        handles.append(module.register_forward_pre_hook(lambda _, inputs: (inputs[0][:0], *inputs[1:])))
-    return handles
+    return module.register_forward_hook(after)

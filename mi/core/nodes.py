@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mi.core import ports
 from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Port
 from mi.core.model import Model
@@ -36,12 +37,10 @@ class SourceRecorder:
 
     def __init__(self, adapter: Adapter, dtype: torch.dtype, at_mlp_input: bool = False) -> None:
         self._dtype, self._n_layers = dtype, adapter.n_layers
-        roles = adapter.roles
-        base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
-        self._ports = [Port(roles.embed, "out")]
-        self._ports += [Port(f"{path}.{roles.heads_out}", "out") for path in base]
-        self._copied = [Port(f"{path}.{roles.mlp_norm}", "in") for path in base] if at_mlp_input else []
-        self._ports += self._copied or [Port(f"{path}.{roles.mlp}", "out") for path in base]
+        layers = adapter.layers
+        self._ports = [Port(adapter.roles.embed, "out"), *(ports.attended(layer) for layer in layers)]
+        self._copied = [ports.mlp_stream(layer) for layer in layers] if at_mlp_input else []
+        self._ports += self._copied or [ports.mlp_out(layer) for layer in layers]
         self._kept: dict[Port, Tensor] = {}
 
     def edits(self) -> list[Edit]:

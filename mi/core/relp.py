@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mi.core import inputs
+from mi.core.adapters import require_plain
 from mi.core.batches import Batch
 from mi.core.job import Job, Scored
 from mi.core.rules import Ruled
@@ -20,5 +21,6 @@ from mi.core.rules import Ruled
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
+    require_plain(job.model.adapter, job.config.method)
     ruled = Ruled(job.executor, job.model.adapter, job.config.backward)
     return inputs.run(replace(job, executor=ruled), batch)

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core import batches
+from mi.core.adapters import require_plain
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
 from mi.core.job import finite
@@ -115,6 +116,7 @@ def patch_sites(
         MiError: no examples; a site or axes that there are not; examples whose positions do not line up.
         RunError: a metric is not finite.
     """
+    require_plain(model.adapter, "site patching")
     chosen = metric_named(metric)
     lengths = [len(example.clean) for example in examples]
     check(site, by, direction, lengths)

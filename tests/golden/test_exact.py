@@ -8,12 +8,14 @@ from mi.core.attribute import attribute
 from mi.core.metrics import metric_named
 from tests.examples import encoded
 from tests.golden.golden import Golden, golden
-from tests.golden.package import ADAPTED, model_of
+from tests.golden.package import ADAPTED, model_of, needs_plain
 
 
 @pytest.fixture(params=ADAPTED)
 def case(request: pytest.FixtureRequest) -> Golden:
-    return golden(request.param)
+    case = golden(request.param)
+    needs_plain(case.folder)
+    return case
 
 
 def test_every_edge(case: Golden) -> None:
