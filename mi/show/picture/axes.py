@@ -105,7 +105,7 @@ def polyline(points: Sequence[tuple[float, float]], colour: str, dash: str = "",
 
 def area(points: Sequence[tuple[float, float]], colour: str, opacity: float) -> str:
     corners = "L".join(f"{figure(x)} {figure(y)}" for x, y in points)
-    return element("path", d=f"M{corners}Z", fill=colour, opacity=opacity)
+    return element("path", d=f"M{corners}Z", fill=colour, opacity=f"{opacity:.2f}")
 
 
 def mark(x: float, y: float, number: int, colour: str, says: str) -> str:
