@@ -26,7 +26,6 @@ GROUPS: dict[str, dict[str, str]] = {
     "Streams": {
         "view": "show a stream as a table",
         "graph": "draw a circuit: SVG, HTML, DOT or PNG",
-        "plot": "plot reports, scores or effects, as a picture or as text",
         "head": "keep the first records of a stream",
         "cat": "join several sets of examples into one",
         "split": "take a set of examples apart, by a field or at random",
@@ -45,11 +44,12 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "The house": {
         "info": "versions, devices, tasks and methods, or the sites of a model",
+        "adapter": "the architectures that mi knows, and how to make it know another",
         "gc": "empty the store of tensors that are old or too many",
     },
 }
 # All others never import torch.
-MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "search", "score", "pipe", "mib", "info")
+MODEL_COMMANDS = ("data", "cache", "patch", "attribute", "search", "score", "pipe", "mib", "info", "adapter")
 COMMANDS: dict[str, str] = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 USAGE = 2

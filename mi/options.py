@@ -91,6 +91,16 @@ TrustRemoteCode = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Accept weights that are not safetensors, tensors only.")
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        envvar="MI_ADAPTER",
+        metavar="FILE",
+        show_default=False,
+        help="Roles of an architecture that mi does not know ('mi adapter probe' writes them).",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", envvar="MI_DEVICE", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),

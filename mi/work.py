@@ -100,7 +100,7 @@ def produce(
         loading.dtype,
         *depends_on,
         *shared,
-        inputs=[chosen.weights],
+        inputs=[chosen.identity],
     )
     must_run = fresh or (own_tables and wants_table(output, json))
     found = memo.lookup(key) if team.leads and not must_run else None

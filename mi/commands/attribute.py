@@ -110,6 +110,7 @@ def attribute(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -174,7 +175,7 @@ def attribute(
     ranked = _ranked(piped, on, top)
     if missed_bound:
         _check_missed(config, ranked)
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)

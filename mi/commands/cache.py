@@ -70,6 +70,7 @@ def cache(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -108,11 +109,17 @@ def cache(
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
     asked = Request(by_position, limit, bos, batch_size, executor, output, json, dry_run, fresh)
     if text:
-        of_text(asked, text, window, subject.choose_model(model, revision, {}, allow_pickle=allow_pickle), loading)
+        of_text(
+            asked,
+            text,
+            window,
+            subject.choose_model(model, revision, {}, allow_pickle=allow_pickle, adapter=adapter),
+            loading,
+        )
         return
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if piped:
         examples = subject.from_stream(piped)
     elif data:

@@ -24,6 +24,7 @@ def data_filter(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -47,7 +48,7 @@ def data_filter(
     from mi.tasks import subject
 
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
-    chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle, adapter=adapter)
     examples = subject.from_stream(came)
     for index, record in enumerate(examples.records):
         if not record.get("answers"):

@@ -30,6 +30,7 @@ def info(
     dtype: options.Dtype = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     json: Annotated[bool, UNRECORDED, Option("--json", help="Print one JSON object.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -51,6 +52,7 @@ def info(
         tables = _installation_tables(facts)
     else:
         from mi.core.model import load
+        from mi.io import adapter_file
 
         loaded = load(
             model,
@@ -59,6 +61,7 @@ def info(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
+            adapter=adapter_file.read(adapter).record if adapter else None,
         )
         facts = description(loaded)
         tables = _model_tables(facts)

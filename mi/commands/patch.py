@@ -56,6 +56,7 @@ def patch(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -92,7 +93,7 @@ def patch(
     axes = by or "layer,position"
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     examples = subject.from_stream(piped)

@@ -61,6 +61,7 @@ def score(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -111,7 +112,7 @@ def score(
     if selector and piped.kind == "circuit":
         raise UsageError("--selector is of a curve over scores, and this is a circuit", "leave it away")
     rule = selector or selector_of(piped)
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
     for blob in piped.blobs.values():

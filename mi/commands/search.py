@@ -149,6 +149,7 @@ def search(
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -207,7 +208,7 @@ def search(
     replaces = "mean" if learn_constants and ablation == "counterfactual" else ablation
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     examples = subject.from_stream(piped)
@@ -235,7 +236,7 @@ def search(
         from mi.show.progress import progress
 
         depends: list[Any] = [settings.said(), method, settings.ranking, seed, replaces, metric, batch_size, executor]
-        depends += [piped.sha256, which, limit, begin, *replaced.digests, chosen.weights, ready.identity["dtype"]]
+        depends += [piped.sha256, which, limit, begin, *replaced.digests, chosen.identity, ready.identity["dtype"]]
         depends += [ready.device.type, source_digest()]
         state = Checkpoint(
             checkpoint,

@@ -276,8 +276,8 @@ def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Rol
             said = f"these roles of the nearest, {nearest.families[0]}, cannot be found: {those}{more}"
         else:
             said = f"its parts are called as in {nearest.families[0]}, but may be joined in another way"
-        names = ", ".join(dict.fromkeys(name for record in known for name in record.families))
-        raise MiError(f"no adapter for architecture '{family}'; {said}", f"adapters exist for {names}")
+        hint = "'mi adapter probe' finds the roles of this one and writes a file for --adapter"
+        raise MiError(f"no adapter for architecture '{family}'; {said}", hint)
     for record in own:
         if all(_entry(config, name) == value for name, value in record.when):
             here = [path for path in record.absent if _has(module, path)]
@@ -312,16 +312,20 @@ def bind(module: nn.Module, roles: Roles | None = None) -> Adapter:
     if lacking:
         those = ", ".join(f"{role} ({path})" for role, path in lacking)
         raise MiError(f"the '{family}' adapter does not fit this model: these roles cannot be found: {those}")
-    n_heads = int(config.num_attention_heads)
-    d_model = int(config.hidden_size)
-    d_head = int(getattr(config, "head_dim", None) or d_model // n_heads)
+    n_heads = getattr(config, roles.heads, None)
+    if not isinstance(n_heads, int) or n_heads < 1:
+        raise MiError(f"the '{family}' adapter does not fit this model: config.{roles.heads} is {n_heads!r}")
     blocks = list(module.get_submodule(roles.blocks).children())
     try:
+        table: Tensor = module.get_submodule(roles.embed).weight  # type: ignore[assignment]
+        vocabulary = int(getattr(config, "vocab_size", 0)) or len(table)
+        d_model, width = _matrix(blocks[0].get_submodule(roles.heads_out)).shape
+        d_head = width // n_heads
         n_kv_heads = _kv_heads(blocks[0], roles, n_heads, d_head)
-    except (AttributeError, IndexError, RuntimeError) as error:
+    except (AttributeError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise MiError(f"the '{family}' adapter does not fit this model: {error}") from None
     layers = tuple(Layer(index, block, roles, n_heads, n_kv_heads, d_head) for index, block in enumerate(blocks))
-    return Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, int(config.vocab_size))
+    return Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, vocabulary)
 
 
 def _kv_heads(block: nn.Module, roles: Roles, n_heads: int, d_head: int) -> int:

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core import replacement
-from mi.core.adapters import Adapter, Layer, require_plain
+from mi.core import ports, replacement
+from mi.core.adapters import Adapter, Layer
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import Layout
@@ -30,11 +30,12 @@ from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
 from mi.core.readout import Readout
-from mi.core.receivers import projection_ports
+from mi.core.receivers import join, projection_ports, split
 from mi.core.replacement import Replacement
-from mi.core.resume import Resume
-from mi.core.touched import Touched
+from mi.core.resume import Resume, first_position
+from mi.core.touched import Touched, holds
 
+APART = 1e-5  # of the largest entry of a mix
 ROW_TOKENS = 4096  # rows x positions that run side by side
 DIRECTIONS = ("noising", "denoising")
 
@@ -83,7 +84,6 @@ def exact(
     on_done: Callable[[int], None] = lambda n: None,
 ) -> tuple[Float[np.ndarray, "batch patch"], Float[np.ndarray, " batch"]]:
     """Scores of every patch on every example, and the metric of the clean run."""
-    require_plain(model.adapter, "exact patching")
     base = _Base(model, executor, metric, instead, batch, direction)
     scores = np.zeros((len(batch), len(patches)))
     sign = 1.0 if direction == "noising" else -1.0
@@ -145,12 +145,13 @@ class _Base:
             assert corrupted is not None
             ids, here, there = batch.corrupted, corrupted, clean
             self.metric = self._readout.of_logits(logits)
-        first = batch.first_difference if instead.from_corrupted else 0
+        first = first_position(model, batch.first_difference if instead.from_corrupted else 0)
         self._here, self._there = (_from(outputs, first, ids.shape[1]) for outputs in (here, there))
         self._resume = Resume(model, ids, batch.read, first)
         self._seen = _record(model, executor, ids, batch.read, first)
-        self._ready: tuple[int, Touched] | None = None
+        self._ready: tuple[int, Touched | None] | None = None
         end = self._resume.at_read(self._seen.stream[-1])[:, 0]
+        self._resume.verify(self._seen.stream[0], end)
         self._readout.check(end, clean_logits if direction == "noising" else logits)
 
     def chunks(self, patches: Patches) -> Iterator[np.ndarray]:
@@ -192,7 +193,20 @@ class _Base:
             wanted = torch.as_tensor(patches.dimension, device=model.device)
             only = torch.arange(model.adapter.d_model, device=model.device) == wanted.unsqueeze(1)
             change *= (only | (wanted < 0).unsqueeze(1))[:, None, None]
+        if model.adapter.has_post_norms:
+            self._pass_post_norms(patches, change)
         return change
+
+    def _pass_post_norms(self, patches: Patches, change: Float[Tensor, "patch batch pos d_model"]) -> None:
+        """In place: where one receiver reads a changed head, the layer's heads pass their norm together (spec A4). What
+        all receivers read so goes through the block itself."""
+        for layer, rows in zip(self._model.adapter.layers, self._model.layout.layers, strict=True):
+            of_heads = np.isin(patches.source, rows.heads) & (patches.receiver >= 0)
+            if of_heads.any():
+                at = torch.as_tensor(np.flatnonzero(of_heads), device=change.device)
+                attended = self._seen.attended[layer.index]
+                before = layer.attention_post_norm(attended)
+                change[at] = layer.attention_post_norm(attended + change[at]) - before
 
     def _difference(self, source: int) -> Tensor:
         places, here, there = self._model.layout, self._here, self._there
@@ -228,45 +242,76 @@ class _Base:
             )
             parts[which][at, :, head] = fresh
             touched.append((head, at.flatten()))
-        flat = [part.flatten(-2) for part in parts]
-        given = flat if len(projection_ports(adapter, layer)) == 3 else [torch.cat(flat, -1)]
-        edits = [self._unread(layer, len(patches)), *_give(adapter, layer, given)]
-        if layer.index < adapter.n_layers - 1:  # of the last block only one position is computed, which is less still
-            edits += self._touched(layer).edits(len(patches), touched)
+        edits = [*self._unread(layer, len(patches)), *_give(adapter, layer, parts)]
+        if layer.roles.parallel:
+            edits += self._mlp_as_it_was(layer, len(patches))
+        elif layer.index < adapter.n_layers - 1:  # of the last block only one position is computed, which is less still
+            ready = self._touched(layer)
+            edits += [] if ready is None else ready.edits(len(patches), touched)
         return edits
 
-    def _touched(self, layer: Layer) -> Touched:
-        """Made once for all patches of a block; they come block by block."""
+    def _touched(self, layer: Layer) -> Touched | None:
+        """Made once for all patches of a block, which come block by block; None where the shortcut does not hold."""
         if self._ready is None or self._ready[0] != layer.index:
-            seen = self._seen
-            z = self._here.z[layer.index]
-            made = Touched(self._model, layer, seen.stream[layer.index], z, seen.attended[layer.index])
+            seen, made = self._seen, None
+            if holds(layer) and self._heads_are_apart(layer):
+                z = self._here.z[layer.index]
+                made = Touched(self._model, layer, seen.stream[layer.index], z, seen.attended[layer.index])
             self._ready = (layer.index, made)
         return self._ready[1]
+
+    def _heads_are_apart(self, layer: Layer) -> bool:
+        """Whether another query and another key of one head leave the mixes of the others alone: not where a norm runs
+        over the queries of all heads."""
+        parts = [part.clone() for part in self._seen.projected[layer.index]]
+        for part in parts[:2]:
+            part[:, :, 0] = 2 * part[:, :, 0] + 1
+        mixed: list[Tensor] = []
+        edits = [*_give(self._model.adapter, layer, parts), Edit(ports.z(layer), mixed.append)]
+        self._resume.block(self._seen.stream[layer.index], layer.index, edits)
+        others = slice(layer.d_head, None)
+        before = self._here.z[layer.index][..., others]
+        return layer.n_heads == 1 or bool((mixed[0][..., others] - before).abs().max() <= APART * before.abs().max())
 
     def _after_heads(self, layer: Layer, change: Tensor, kind: str) -> list[Edit]:
         """Edits for a block whose heads do as they did; the change is in what they write, or in what the MLP reads."""
         adapter = self._model.adapter
-        base = f"{adapter.roles.blocks}.{layer.index}"
         copies, flat = len(change), change.flatten(0, 1)
-        projected = [part.flatten(-2).repeat(copies, 1, 1) for part in self._seen.projected[layer.index]]
-        given = projected if len(projection_ports(adapter, layer)) == 3 else [torch.cat(projected, -1)]
+        projected = [part.repeat(copies, 1, 1, 1) for part in self._seen.projected[layer.index]]
         wrote = self._seen.attended[layer.index].repeat(copies, 1, 1)
         if kind == "written":
             wrote += flat
-        edits = [self._unread(layer, copies), *_give(adapter, layer, given)]
-        edits.append(Edit(Port(f"{base}.{adapter.roles.heads_out}", "out"), lambda _: wrote, replaces=True))
+        edits = [*self._unread(layer, copies), *_give(adapter, layer, projected)]
+        edits.append(Edit(ports.attended(layer), lambda _: wrote, replaces=True))
+        if kind == "written" and layer.roles.parallel:
+            edits += self._mlp_as_it_was(layer, copies)
         if kind == "mlp":
-            edits.append(Edit(Port(f"{base}.{adapter.roles.mlp_norm}", "in"), lambda value: value + flat))
+            edits.append(self._mlp_reads(layer, flat))
         return edits
 
-    def _unread(self, layer: Layer, copies: int) -> Edit:
-        """The norm before the heads: nobody reads what comes out, only its shape."""
-        roles = self._model.adapter.roles
-        port = Port(f"{roles.blocks}.{layer.index}.{roles.attention_norm}", "out")
+    def _mlp_reads(self, layer: Layer, change: Float[Tensor, "row pos d_model"]) -> Edit:
+        """In a parallel block the stream is one tensor for heads and MLP: there the norm is run once more."""
+        if not layer.roles.parallel:
+            return Edit(ports.mlp_stream(layer), lambda value: value + change)
+        copies = len(change) // len(self._batch)
+        read = layer.mlp_norm(self._seen.stream[layer.index].repeat(copies, 1, 1) + change)
+        return Edit(ports.mlp_in(layer), lambda _: read)
+
+    def _mlp_as_it_was(self, layer: Layer, copies: int) -> list[Edit]:
+        """In a parallel block nothing that the heads do changes what the MLP writes."""
+        wrote = self._here.mlp[layer.index].repeat(copies, 1, 1)
+        own = Port(layer.path(layer.roles.mlp), "out")
+        silent = [] if own == ports.mlp_out(layer) else [Edit(own, lambda _: wrote, replaces=True)]
+        return [*silent, Edit(ports.mlp_out(layer), lambda _: wrote, replaces=True)]
+
+    def _unread(self, layer: Layer, copies: int) -> list[Edit]:
+        """The norm before the heads, if the MLP does not read it too: nobody reads what comes out, only its shape."""
+        roles = layer.roles
+        if roles.attention_norm is None or roles.attention_norm == roles.mlp_norm:
+            return []
         stream = self._seen.stream[layer.index]
         nothing = stream.new_zeros(()).expand(copies * len(stream), *stream.shape[1:])
-        return Edit(port, lambda _: nothing, replaces=True)
+        return [Edit(ports.normed(layer), lambda _: nothing, replaces=True)]
 
 
 @dataclass(frozen=True)
@@ -287,35 +332,29 @@ def _record(model: Model, executor: Executor, ids: Tensor, read: Tensor, first: 
 
         return Edit(port, function)
 
-    roles = adapter.roles
-    base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
-    stream = [*(Port(f"{path}.{roles.attention_norm}", "in") for path in base), Port(roles.final_norm, "in")]
-    attended = [Port(f"{path}.{roles.heads_out}", "out") for path in base]
-    projected = [projection_ports(adapter, layer) for layer in adapter.layers]
+    layers = adapter.layers
+    stream = [*(ports.stream(layer) for layer in layers), Port(adapter.roles.final_norm, "in")]
+    attended = [ports.attended(layer) for layer in layers]
+    projected = [projection_ports(adapter, layer) for layer in layers]
+    every = (*stream, *attended, *(port for own in projected for port in own))
     with torch.inference_mode():
-        executor.run(
-            ids, [keep(port) for port in (*stream, *attended, *(p for ports in projected for p in ports))], read
-        )
+        executor.run(ids, [keep(port) for port in every], read)
     return _Seen(
         [kept[port] for port in stream],
-        [
-            _by_query_head(layer, [kept[p] for p in ports])
-            for layer, ports in zip(adapter.layers, projected, strict=True)
-        ],
+        [_by_query_head(layer, [kept[p] for p in own]) for layer, own in zip(layers, projected, strict=True)],
         [kept[port] for port in attended],
     )
 
 
 def _by_query_head(layer: Layer, outputs: Sequence[Tensor]) -> list[Tensor]:
     """q, k and v, each head's own: grouped keys and values are repeated (spec A3)."""
-    heads = torch.cat(list(outputs), -1).unflatten(-1, (-1, layer.d_head))
-    parts = heads.split([layer.n_heads, layer.n_kv_heads, layer.n_kv_heads], dim=-2)
-    groups = layer.n_heads // layer.n_kv_heads
-    return [part if part.shape[-2] == layer.n_heads else part.repeat_interleave(groups, dim=-2) for part in parts]
+    parts = split(layer, outputs)
+    return [p if p.shape[-2] == layer.n_heads else p.repeat_interleave(layer.groups, dim=-2) for p in parts]
 
 
-def _give(adapter: Adapter, layer: Layer, given: Sequence[Tensor]) -> list[Edit]:
+def _give(adapter: Adapter, layer: Layer, parts: Sequence[Float[Tensor, "row pos head d_head"]]) -> list[Edit]:
     """Edits that replace the projections' outputs."""
+    given = join(layer, [part.flatten(-2) for part in parts])
     return [
         Edit(port, lambda _, value=value: value, replaces=True)  # type: ignore[misc]
         for port, value in zip(projection_ports(adapter, layer), given, strict=True)

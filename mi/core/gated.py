@@ -271,7 +271,7 @@ class Run:
 
         def receive(number: int) -> Callable[[Tensor], Tensor]:
             def give(_: Tensor) -> Tensor:
-                if number == 0:
+                if not own:
                     own[:] = self._projections(layer, rows)
                 return own[number] if len(ports) == 3 else torch.cat(own, dim=-1)
 

@@ -12,6 +12,9 @@ An adapter that is wrong for a model fails here, loudly, instead of giving wrong
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
@@ -28,24 +31,72 @@ LENGTH = 6
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 8e-2, torch.float16: 2e-2}
 
 
+SAID = {
+    1: "what the nodes write sums to what the norms of the residual stream read",
+    2: "the heads' outputs sum to the attention's, and so enter the stream",
+    3: "gradients pass the norms as the adapter says",
+    4: "queries, keys and values are projected where the adapter looks",
+    5: "a first token's own mix depends on no query and no key",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison: of which identity, what it says where it does not hold, and the relative error."""
+
+    identity: int
+    otherwise: str
+    error: float
+    holds: bool
+
+
+@dataclass
+class _Judge:
+    """Compares; ``strict``: the first fault ends it."""
+
+    dtype: torch.dtype
+    strict: bool
+    found: list[Finding] = field(default_factory=list)
+
+    def equal(self, identity: int, ours: Tensor, theirs: Tensor, otherwise: str) -> None:
+        error, how = _difference(ours, theirs)
+        self.found.append(Finding(identity, otherwise, error, error <= TOLERANCE[self.dtype]))
+        if self.strict and error > TOLERANCE[self.dtype]:
+            raise MiError(f"the adapter does not fit this model: {otherwise} ({how})")
+
+
 def check(adapter: Adapter, executor: Executor) -> None:
     """Run the identities.
 
     Raises:
         MiError: names the identity, the layer and the relative error.
     """
+    _run(adapter, executor, strict=True)
+
+
+def findings(adapter: Adapter, executor: Executor) -> list[Finding]:
+    """Run the identities, whichever hold.
+
+    Raises:
+        MiError: the parts do not fit together, so that nothing can be compared.
+    """
+    return _run(adapter, executor, strict=False)
+
+
+def _run(adapter: Adapter, executor: Executor, strict: bool) -> list[Finding]:
+    judge = _Judge(next(adapter.module.parameters()).dtype, strict)
     try:
-        _check(adapter, executor)
-    except (RuntimeError, IndexError, ValueError) as error:
+        _check(adapter, executor, judge)
+    except (RuntimeError, IndexError, ValueError, AttributeError, TypeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        fact = str(error).splitlines()[0]
+        fact = (str(error).splitlines() or [type(error).__name__])[0]
         raise MiError(f"the adapter does not fit this model: its parts do not fit together: {fact}") from error
+    return judge.found
 
 
-def _check(adapter: Adapter, executor: Executor) -> None:
+def _check(adapter: Adapter, executor: Executor, judge: _Judge) -> None:
     device = next(adapter.module.parameters()).device
-    dtype = next(adapter.module.parameters()).dtype
     generator = torch.Generator().manual_seed(0)
     length = min(LENGTH, adapter.n_positions or LENGTH)
     ids = torch.randint(adapter.vocab_size, (2, length), generator=generator).to(device)
@@ -74,29 +125,29 @@ def _check(adapter: Adapter, executor: Executor) -> None:
         for layer, z, mlp in zip(layers, outputs.z, outputs.mlp, strict=True):
             heads = layer.attended(z)
             fault = f"layer {layer.index}: heads do not sum to the attention's output"
-            _equal(heads, seen[ports.attended(layer)], dtype, fault)
+            judge.equal(2, heads, seen[ports.attended(layer)], fault)
             entering = layer.attention_post_norm(heads)
             fault = f"layer {layer.index}: what the heads write does not pass to the stream as it says"
-            _equal(entering, seen[ports.attention_out(layer)], dtype, fault)
+            judge.equal(2, entering, seen[ports.attention_out(layer)], fault)
             fault = f"layer {layer.index}: the heads read something else than the residual stream"
-            _equal(total, seen[ports.stream(layer)], dtype, fault)
+            judge.equal(1, total, seen[ports.stream(layer)], fault)
             middle = total if adapter.roles.parallel else total + entering
             fault = f"layer {layer.index}: the MLP reads something else than the residual stream through its norm"
-            _equal(middle, seen[ports.mlp_stream(layer)], dtype, fault)
-            _equal(layer.mlp_norm(middle), seen[ports.mlp_in(layer)], dtype, fault)
+            judge.equal(1, middle, seen[ports.mlp_stream(layer)], fault)
+            judge.equal(1, layer.mlp_norm(middle), seen[ports.mlp_in(layer)], fault)
             total = total + entering + mlp
-            _projections(adapter, layer, seen, dtype)
-        _equal(total, seen[final], dtype, "the nodes' outputs do not sum to the final norm's input")
+            _projections(adapter, layer, seen, judge)
+        judge.equal(1, total, seen[final], "the nodes' outputs do not sum to the final norm's input")
     for layer in layers:
         attended = seen[ports.attended(layer)]
-        _jacobian(layer.attention_norm, seen[ports.stream(layer)], dtype, f"layer {layer.index}: its first norm")
-        _jacobian(layer.mlp_norm, seen[ports.mlp_stream(layer)], dtype, f"layer {layer.index}: the MLP's norm")
-        _jacobian(layer.attention_post_norm, attended, dtype, f"layer {layer.index}: the norm after attention")
-    _jacobian(adapter.final_norm, seen[final], dtype, adapter.roles.final_norm)
-    _queries_and_keys(adapter, executor, ids, outputs.z, dtype)
+        _jacobian(layer.attention_norm, seen[ports.stream(layer)], judge, f"layer {layer.index}: its first norm")
+        _jacobian(layer.mlp_norm, seen[ports.mlp_stream(layer)], judge, f"layer {layer.index}: the MLP's norm")
+        _jacobian(layer.attention_post_norm, attended, judge, f"layer {layer.index}: the norm after attention")
+    _jacobian(adapter.final_norm, seen[final], judge, adapter.roles.final_norm)
+    _queries_and_keys(adapter, executor, ids, outputs.z, judge)
 
 
-def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list[Tensor], dtype: torch.dtype) -> None:
+def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list[Tensor], judge: _Judge) -> None:
     """Identity 5. ``z`` are the heads' outputs of a run without edits."""
     with torch.no_grad():
         for which, name, where in ((0, "queries", slice(None)), (1, "keys", slice(0, 1))):
@@ -105,7 +156,7 @@ def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list
             executor.run(ids, [*edits, *recorder.edits()], torch.zeros(len(ids), dtype=torch.long, device=ids.device))
             for layer, before, after in zip(adapter.layers, z, recorder.outputs().z, strict=True):
                 fault = f"layer {layer.index}: what it takes for the {name} is something else"
-                _equal(after[:, where], before[:, where], dtype, fault)
+                judge.equal(5, after[:, where], before[:, where], fault)
 
 
 def _elsewhere(adapter: Adapter, layer: Layer, which: int) -> Edit:
@@ -120,36 +171,34 @@ def _elsewhere(adapter: Adapter, layer: Layer, which: int) -> Edit:
     return Edit(projection_ports(adapter, layer)[0 if layer.fused else which], function)
 
 
-def _projections(adapter: Adapter, layer: Layer, seen: dict[Port, Tensor], dtype: torch.dtype) -> None:
+def _projections(adapter: Adapter, layer: Layer, seen: dict[Port, Tensor], judge: _Judge) -> None:
     normed = seen[ports.normed(layer)].flatten(0, 1)
     weight, bias = receiver_weights(layer)
     ours = project(normed.expand(len(weight), *normed.shape), weight, bias)  # [receiver, token, d_head]
     theirs = by_receiver(layer, [seen[port].flatten(0, 1) for port in projection_ports(adapter, layer)])
     fault = f"layer {layer.index}: q, k and v are not where the adapter looks"
-    _equal(ours, theirs.transpose(0, 1), dtype, fault)
+    judge.equal(4, ours, theirs.transpose(0, 1), fault)
 
 
-def _jacobian(norm: Norm, x: Tensor, dtype: torch.dtype, what: str) -> None:
+def _jacobian(norm: Norm, x: Tensor, judge: _Judge, what: str) -> None:
     if not norm.there:
         return
     generator = torch.Generator().manual_seed(1)
-    gradient = torch.randn(x.shape, generator=generator).to(x.device, torch.promote_types(dtype, torch.float32))
+    gradient = torch.randn(x.shape, generator=generator).to(x.device, torch.promote_types(judge.dtype, torch.float32))
     with torch.enable_grad():
-        leaf = x.to(dtype).clone().requires_grad_(True)
-        (theirs,) = torch.autograd.grad(norm(leaf), leaf, gradient.to(dtype))
+        leaf = x.to(judge.dtype).clone().requires_grad_(True)
+        (theirs,) = torch.autograd.grad(norm(leaf), leaf, gradient.to(judge.dtype))
     at = norms.normalise(norm, x, gradient.dtype)
     ours = norms.pull_back(norm, at, gradient)
-    _equal(ours, theirs, dtype, f"{what} does not conserve gradients as the adapter says")
+    judge.equal(3, ours, theirs, f"{what} does not conserve gradients as the adapter says")
 
 
-def _equal(ours: Tensor, theirs: Tensor, dtype: torch.dtype, otherwise: str) -> None:
+def _difference(ours: Tensor, theirs: Tensor) -> tuple[float, str]:
+    """The largest difference, relative to the largest number, and in words."""
     if ours.shape != theirs.shape:
-        raise MiError(
-            f"the adapter does not fit this model: {otherwise} ({list(ours.shape)}, not {list(theirs.shape)})"
-        )
+        return math.inf, f"{list(ours.shape)}, not {list(theirs.shape)}"
     ours, theirs = ours.double(), theirs.double()
     if not bool(torch.isfinite(theirs).all()):
-        return  # broken weights are named where they are found, not blamed on the adapter
+        return 0.0, ""  # broken weights are named where they are found, not blamed on the adapter
     error = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
-    if error > TOLERANCE[dtype]:
-        raise MiError(f"the adapter does not fit this model: {otherwise} (relative error {error:.1e})")
+    return error, f"relative error {error:.1e}"

@@ -156,7 +156,7 @@ class _CircuitRun:
 
         def receive(port_number: int) -> Callable[[Tensor], Tensor]:
             def give(_: Tensor) -> Tensor:
-                if port_number == 0:
+                if not own:
                     own[:] = join(layer, self._projections(layer, rows))
                 return own[port_number]
 

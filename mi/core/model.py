@@ -17,7 +17,7 @@ from torch import nn
 
 from mi.circuit.graph import Graph
 from mi.circuit.transformer import transformer_graph
-from mi.core import attention, identities, runtime
+from mi.core import attention, identities, records, runtime
 from mi.core.adapters import Adapter, bind, implementation
 from mi.core.executor import Executor
 from mi.core.fast import FastExecutor
@@ -85,6 +85,7 @@ def load(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     tf32: bool = False,
+    adapter: Mapping[str, Any] | None = None,
 ) -> Model:
     """A model by folder, hub id or embedded name (None: the embedded default).
 
@@ -95,7 +96,13 @@ def load(
         raise UsageError("--trust-remote-code runs code from the hub", "pin it with --revision COMMIT")
     located = locate(ref, revision, allow_pickle=allow_pickle)
     return load_located(
-        located, device=device, dtype=dtype, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle, tf32=tf32
+        located,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        tf32=tf32,
+        adapter=adapter,
     )
 
 
@@ -107,13 +114,16 @@ def load_located(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     tf32: bool = False,
+    adapter: Mapping[str, Any] | None = None,
 ) -> Model:
-    """`load`, for a model that has been found already."""
+    """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own."""
     runtime.settle(tf32)
     on, number = runtime.device(device), runtime.dtype(dtype)
-    module = _read(located, number, trust_remote_code, allow_pickle)
+    roles = None if adapter is None else records.for_family(adapter, str(located.config().get("model_type")))
+    how = implementation(located.config()) if roles is None else roles.implementation
+    module = read_module(located, number, trust_remote_code, allow_pickle, how)
     tokenizer = load_tokenizer(located)
-    model = wrap(module.to(on), tokenizer, located.id)
+    model = wrap(module.to(on), tokenizer, located.id, roles)
     known = {"revision": located.revision, "weights": weights_digest(located.folder)}
     return replace(model, identity={**model.identity, **known})
 
@@ -124,15 +134,18 @@ def load_tokenizer(located: Located) -> Tokenizer | None:
     return tokenizer_of(located.folder, located.id) if has_one else None
 
 
-def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, allow_pickle: bool) -> nn.Module:
-    """The module with its weights, or one error that says what is wrong with the files."""
+def read_module(
+    located: Located, dtype: torch.dtype | None, trust_remote_code: bool, allow_pickle: bool, how: str | None
+) -> nn.Module:
+    """The module with its weights, or one error that says what is wrong with the files. ``how`` it attends: a name that
+    transformers knows, or None for the model's own."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     attention.register()
-    config = located.config()
+    located.config()
     safe = any(located.folder.glob("*.safetensors"))
     if not safe and not allow_pickle:
         what = "pickled weights only" if any(located.folder.glob("*.bin")) else "no weights"
@@ -142,7 +155,7 @@ def _read(located: Located, dtype: torch.dtype | None, trust_remote_code: bool, 
         module, report = AutoModelForCausalLM.from_pretrained(
             located.folder,
             dtype=dtype or "auto",
-            attn_implementation=implementation(config),
+            attn_implementation=how,
             local_files_only=True,
             use_safetensors=safe,
             weights_only=True,
@@ -189,18 +202,7 @@ def wrap(
     Raises:
         MiError: no adapter fits.
     """
-    attention.register()
-    module.eval().requires_grad_(False)
-    adapter = bind(module, roles)
-    if adapter.roles.implementation == attention.NAME:
-        module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
-    if hasattr(module.config, "_experts_implementation") and next(module.parameters()).dtype == torch.float64:
-        module.set_experts_implementation("eager")  # type: ignore[operator] # the grouped kernel has no float64
-    if adapter.roles.mixer:
-        for layer in adapter.layers:
-            attention.adopt(layer.part(adapter.roles.mixer))
-    fuse(module)
-    ungroup(adapter)
+    adapter = prepare(module, roles)
     identities.check(adapter, FastExecutor(adapter))
     graph = transformer_graph(adapter.n_layers, adapter.n_heads, adapter.roles.parallel, adapter.d_model)
     identity = {
@@ -210,6 +212,32 @@ def wrap(
         "revision": None,
     }
     return Model(module, adapter, graph, tokenizer, identity)
+
+
+def prepare(module: nn.Module, roles: Roles | None = None) -> Adapter:
+    """The adapter of a module, of ``roles`` or of its family's own record; the module is made ready in place.
+
+    Raises:
+        MiError: no adapter fits.
+    """
+    attention.register()
+    module.eval().requires_grad_(False)
+    adapter = bind(module, roles)
+    if adapter.roles.implementation == attention.NAME:
+        module.set_attn_implementation(attention.NAME)  # type: ignore[operator]
+    if hasattr(module.config, "_experts_implementation") and next(module.parameters()).dtype == torch.float64:
+        module.set_experts_implementation("eager")  # type: ignore[operator] # the grouped kernel has no float64
+    try:
+        if adapter.roles.mixer:
+            for layer in adapter.layers:
+                attention.adopt(layer.part(adapter.roles.mixer))
+        fuse(module)
+        ungroup(adapter)
+    except (AttributeError, TypeError, RuntimeError, ValueError) as error:
+        if roles is None or is_out_of_memory(error):
+            raise
+        raise MiError(f"the adapter does not fit this model: {error}") from error
+    return adapter
 
 
 def nnsight_wrapper(module: nn.Module) -> Any:

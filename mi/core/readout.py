@@ -51,11 +51,11 @@ class Readout:
         """
         adapter = self._model.adapter
         with torch.inference_mode():
-            ours = adapter.unembed(adapter.final_norm(stream))
+            ours = adapter.capped(adapter.unembed(adapter.final_norm(stream)))
         error = float((ours - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
         if error > SAME.get(self._model.dtype, 0.1):
             raise MiError(
-                f"this model does more to its logits than unembed them (they differ by {error:.1e})",
+                f"this model does more to its logits than unembed and cap them (they differ by {error:.1e})",
                 "exact patching does not know how to; use another method",
                 place="-m",
             )
@@ -64,10 +64,11 @@ class Readout:
         adapter = self._model.adapter
         normed = adapter.final_norm(stream)
         if self._columns is None:
-            return adapter.unembed(normed)
+            return adapter.capped(adapter.unembed(normed))
         weight: Tensor = adapter.unembed.weight  # type: ignore[assignment]
         bias: Tensor | None = getattr(adapter.unembed, "bias", None)
-        return torch.nn.functional.linear(normed, weight[self._columns], None if bias is None else bias[self._columns])
+        bias = None if bias is None else bias[self._columns]
+        return adapter.capped(torch.nn.functional.linear(normed, weight[self._columns], bias))
 
 
 def _targets(batch: Batch) -> tuple[Int[Tensor, " token"], Batch]:

@@ -28,6 +28,7 @@ class Roles:
     unembed: str
     centred: bool  # the norms subtract the mean (LayerNorm) or not (RMSNorm)
 
+    heads: str = "num_attention_heads"  # config entry: how many query heads there are
     position: str | None = None  # learned positions: always on, of no node
     position_offset: int = 0  # rows of their table before that of the first position
     mlp_in: str | None = None  # the module whose input is the MLP's, where that is another one than `mlp`

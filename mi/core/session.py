@@ -37,7 +37,7 @@ def opened(
     runtime.settle(loading.tf32)
     team = current()
     on = runtime.device(team.device(loading.device))
-    key = (chosen.weights, on, loading.dtype, loading.tf32)
+    key = (chosen.identity, on, loading.dtype, loading.tf32)
     with ExitStack() as held:
         with team.turn(str(on)):
             held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))
@@ -48,6 +48,7 @@ def opened(
             trust_remote_code=loading.trust_remote_code,
             allow_pickle=loading.allow_pickle,
             tf32=loading.tf32,
+            adapter=None if chosen.adapter is None else chosen.adapter.record,
         )
         if graph is not None and graph.get("digest") != model.graph.digest:
             raise MiError(

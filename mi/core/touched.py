@@ -19,6 +19,14 @@ from mi.core.executor import Edit, Port
 from mi.core.model import Model
 
 
+def holds(layer: Layer) -> bool:
+    """Whether a block is put together so that the above is all: heads, a norm of its own for the MLP, and linear maps
+    that are all the MLP reads with."""
+    roles = layer.roles
+    plain = roles.mlp_norm is not None and roles.attention_post_norm is None and not roles.parallel
+    return plain and bool(roles.mlp_reads) and not roles.side_by_side
+
+
 class Touched:
     """One layer of the run that is patched, ready for any number of rows."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mi.errors import MiError
+from mi.io import adapter_file
+from mi.io.adapter_file import AdapterFile
 from mi.io.digests import model_files, weights_digest
 from mi.io.examples import examples_digest, split_counts
 from mi.io.models import Located, locate, of_head
@@ -46,6 +48,7 @@ class Chosen:
     tokenizer: Tokenizer | None
     weights: str
     recorded: Mapping[str, Any] = field(default_factory=dict)  # the head's `model`, where a stream came with one
+    adapter: AdapterFile | None = None  # roles that a user or the stream gives, where mi's own do not count
 
     @property
     def vocab_size(self) -> int:
@@ -57,13 +60,21 @@ class Chosen:
         return bool(self.recorded) and self.recorded.get("weights") != self.weights
 
     def inputs(self) -> list[dict[str, Any]]:
-        """The weights, as an input of a chain's link."""
-        return [{"name": self.located.id, "sha256": self.weights, "files": model_files(self.located.folder)}]
+        """The weights, as an input of a chain's link; and the file with the adapter, where one was given."""
+        weights = {"name": self.located.id, "sha256": self.weights, "files": model_files(self.located.folder)}
+        if self.adapter is None or not self.adapter.sha256:
+            return [weights]
+        return [weights, {"name": self.adapter.name, "sha256": self.adapter.sha256}]
+
+    @property
+    def identity(self) -> str:
+        """What results of this model depend on: its weights, and the roles if they are not mi's own."""
+        return self.weights if self.adapter is None else f"{self.weights} {self.adapter.digest}"
 
     def head(self, dtype: str, bos: str) -> dict[str, Any]:
         """The ``model`` of the stream to be written."""
         config = self.located.config()
-        made = {
+        made: dict[str, Any] = {
             "id": self.located.id,
             "revision": self.located.revision,
             "dtype": dtype,
@@ -71,15 +82,22 @@ class Chosen:
             "weights": self.weights,
             "bos": bos,
         }
+        if self.adapter is not None:
+            made["adapter"] = {"sha256": self.adapter.digest, "roles": dict(self.adapter.record)}
         if self.is_regression:
             made |= {"from": self.recorded["weights"], "to": self.weights}
         return made
 
 
 def choose_model(
-    ref: str | None, revision: str | None, head: Mapping[str, Any], *, allow_pickle: bool = False
+    ref: str | None,
+    revision: str | None,
+    head: Mapping[str, Any],
+    *,
+    allow_pickle: bool = False,
+    adapter: str | None = None,
 ) -> Chosen:
-    """The model of ``-m``, else that of the stream, else the embedded default.
+    """The model of ``-m``, else that of the stream, else the embedded default. ``adapter``: a file with its roles.
 
     Raises:
         MiError: it is not there; or, without ``-m``, its weights are not those that the stream names.
@@ -96,7 +114,23 @@ def choose_model(
     _check_graph(located, head)
     has_tokenizer = any((located.folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
     tokenizer = load_tokenizer(located.folder, located.id) if has_tokenizer else None
-    return Chosen(located, tokenizer, weights, recorded)
+    return Chosen(located, tokenizer, weights, recorded, _adapter(adapter, recorded, located))
+
+
+def _adapter(path: str | None, recorded: Mapping[str, Any], located: Located) -> AdapterFile | None:
+    """The adapter of ``--adapter``, else that of the stream if the model is of its family."""
+    if path is not None:
+        return adapter_file.read(path)
+    named = recorded.get("adapter")
+    if named is None:
+        return None
+    roles = adapter_file.checked(named.get("roles") if isinstance(named, dict) else None, "the stream's adapter")
+    if located.config().get("model_type") not in (roles.get("families") or []):
+        return None
+    made = AdapterFile("the stream's adapter", roles, "")
+    if made.digest != named.get("sha256"):
+        raise MiError("the stream's adapter is not the one that its digest names", "give it with --adapter FILE")
+    return made
 
 
 def _check_graph(located: Located, head: Mapping[str, Any]) -> None:

@@ -125,7 +125,15 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {**_GROUPED, "head_dim": 6}),
     "gemma": ("Gemma", _GEMMA),
     "gemma2": ("Gemma2", _CAPPED),
-    "gemma3": ("Gemma3", {**_CAPPED, "attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    "gemma3": (
+        "Gemma3",
+        {
+            **_CAPPED,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), _GEMMA["rope_parameters"]),
+        },
+    ),
     "phi3": ("Phi3", _GROUPED),
     "olmo2": ("Olmo2", {**_GROUPED, "attention_bias": True}),
     "falcon": ("Falcon", {**_FALCON, "multi_query": True, "parallel_attn": True, "bias": False}),

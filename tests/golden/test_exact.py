@@ -8,14 +8,12 @@ from mi.core.attribute import attribute
 from mi.core.metrics import metric_named
 from tests.examples import encoded
 from tests.golden.golden import Golden, golden
-from tests.golden.package import ADAPTED, model_of, needs_plain
+from tests.golden.package import ADAPTED, model_of
 
 
 @pytest.fixture(params=ADAPTED)
 def case(request: pytest.FixtureRequest) -> Golden:
-    case = golden(request.param)
-    needs_plain(case.folder)
-    return case
+    return golden(request.param)
 
 
 def test_every_edge(case: Golden) -> None:
