@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export push pull mib info gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -49,6 +49,12 @@ _mi() {
     fi
     if [[ $command == mib && ${COMP_WORDS[2]} == results ]] && ((COMP_CWORD > 2)); then
         command='mib results'
+    fi
+    if [[ $command == adapter && ${COMP_WORDS[2]} == probe ]] && ((COMP_CWORD > 2)); then
+        command='adapter probe'
+    fi
+    if [[ $command == adapter && ${COMP_WORDS[2]} == show ]] && ((COMP_CWORD > 2)); then
+        command='adapter show'
     fi
     case "$command $previous" in
         'data --from')
@@ -109,6 +115,10 @@ _mi() {
             ;;
         'data filter --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'data filter --adapter')
+            :
             return
             ;;
         'data filter --output' | 'data filter -o')
@@ -199,6 +209,10 @@ _mi() {
             _mi_words 'auto fast generic'
             return
             ;;
+        'cache --adapter')
+            :
+            return
+            ;;
         'cache --output' | 'cache -o')
             :
             return
@@ -257,6 +271,10 @@ _mi() {
             ;;
         'patch --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'patch --adapter')
+            :
             return
             ;;
         'patch --output' | 'patch -o')
@@ -357,6 +375,10 @@ _mi() {
             ;;
         'attribute --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'attribute --adapter')
+            :
             return
             ;;
         'attribute --output' | 'attribute -o')
@@ -465,6 +487,10 @@ _mi() {
             ;;
         'search --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'search --adapter')
+            :
             return
             ;;
         'search --output' | 'search -o')
@@ -601,6 +627,10 @@ _mi() {
             ;;
         'score --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'score --adapter')
+            :
             return
             ;;
         'score --output' | 'score -o')
@@ -987,6 +1017,30 @@ _mi() {
             _mi_words 'auto float32 bfloat16 float16 float64'
             return
             ;;
+        'info --adapter')
+            :
+            return
+            ;;
+        'adapter probe --model' | 'adapter probe -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'adapter probe --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'adapter probe --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'adapter probe --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'adapter probe --output' | 'adapter probe -o')
+            :
+            return
+            ;;
         'gc --older-than')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -999,15 +1053,15 @@ _mi() {
     if [[ $current == -* ]]; then
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
-            'data filter') _mi_words '--allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
+            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
-            'cache') _mi_words '--allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
-            'patch') _mi_words '--allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'attribute') _mi_words '--ablation --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
-            'search') _mi_words '--ablation --abs --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
+            'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
+            'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
-            'score') _mi_words '--ablation --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
+            'score') _mi_words '--ablation --adapter --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
             'eval') _mi_words '--help --quiet -h -q' ;;
             'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'set') _mi_words '--help --quiet -h -q' ;;
@@ -1040,7 +1094,10 @@ _mi() {
             'mib') _mi_words '--help --quiet -h -q' ;;
             'mib run') _mi_words '--batch-size --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
-            'info') _mi_words '--allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
+            'info') _mi_words '--adapter --allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
+            'adapter') _mi_words '--help --json -h' ;;
+            'adapter probe') _mi_words '--allow-pickle --device --dtype --help --json --model --output --quiet --revision --trust-remote-code -h -m -o -q' ;;
+            'adapter show') _mi_words '--help --json -h' ;;
             'gc') _mi_words '--dry-run --help --json --max-size --older-than --quiet -h -q' ;;
         esac
         return
@@ -1053,6 +1110,7 @@ _mi() {
         'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;
         'export') _mi_words 'mib' ;;
         'mib') _mi_words 'run results' ;;
+        'adapter') _mi_words 'probe show' ;;
     esac
 }
 

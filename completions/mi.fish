@@ -31,6 +31,7 @@ complete -c mi -n __fish_use_subcommand -a push -d 'put a stream into a reposito
 complete -c mi -n __fish_use_subcommand -a pull -d 'get a stream from there, verified'
 complete -c mi -n __fish_use_subcommand -a mib -d 'run a cell of the MIB benchmark, or collect its results'
 complete -c mi -n __fish_use_subcommand -a info -d 'versions, devices, tasks and methods, or the sites of a model'
+complete -c mi -n __fish_use_subcommand -a adapter -d 'the architectures that mi knows, and how to make it know another'
 complete -c mi -n __fish_use_subcommand -a gc -d 'empty the store of tensors that are old or too many'
 complete -c mi -n __fish_use_subcommand -a help -d 'show the help of a command'
 complete -c mi -n __fish_use_subcommand -l help -s h -d 'show all commands'
@@ -63,6 +64,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -98,6 +100,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -125,6 +128,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from patch' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from patch' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -161,6 +165,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Exam
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -202,6 +207,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l batch-size -d 'Example
 complete -c mi -n '__fish_seen_subcommand_from search' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from search' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -266,6 +272,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -520,9 +527,27 @@ complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cu
 complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from info' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from info' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l json -d 'Print one JSON object.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subcommand_from probe; and not __fish_seen_subcommand_from show' -a probe -d 'find out how an unknown architecture is laid out, and check it'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subcommand_from probe; and not __fish_seen_subcommand_from show' -a show -d 'print the record of an architecture, or that of a file if it is one'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subcommand_from probe; and not __fish_seen_subcommand_from show' -l json -d 'Print one JSON object.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subcommand_from probe; and not __fish_seen_subcommand_from show' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l json -d 'Print one JSON object.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from show' -l json -d 'Print one JSON object.'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from show' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from gc' -l older-than -d 'Remove what was not used for AGE: 12h, 30d, 8w.' -x
 complete -c mi -n '__fish_seen_subcommand_from gc' -l max-size -d 'Remove the oldest until SIZE is left: 500M, 10G.' -x
