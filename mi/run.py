@@ -258,13 +258,21 @@ def _settings(command: str, function: Callable[..., Any]) -> dict[str, Any]:
     names = inspect.signature(function).parameters
     own = table.get(command)
     own = own if isinstance(own, dict) else {}
-    values = {key.replace("-", "_"): value for key, value in {**table, **own}.items()}
+    flags = _flag_names(function)
+    values = {flags.get(key, key.replace("-", "_")): value for key, value in {**table, **own}.items()}
     if TYPED in names and TYPED in values:
         raise UsageError(f"{TYPED.replace('_', '-')} is no setting", "it must be typed each time", place="[tool.mi]")
     for key in own:  # a key of [tool.mi] may be meant for another command, one of [tool.mi.COMMAND] may not
-        if key.replace("-", "_") not in names:
+        if flags.get(key, key.replace("-", "_")) not in names:
             raise UsageError(f"mi {command} has no setting {key!r}", f"see 'mi {command} --help'", place="[tool.mi]")
     return {name: values[name] for name in names if name in values}
+
+
+def _flag_names(function: Callable[..., Any]) -> dict[str, str]:
+    """The parameter of each flag that is called otherwise: `min` may not be the name of a parameter."""
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in evaluated(function).items()}
+    found = {_flag(name, each).removeprefix("--"): name for name, each in marks.items() if each}
+    return {flag: name for flag, name in found.items() if flag and flag.replace("-", "_") != name}
 
 
 def _short_help() -> None:

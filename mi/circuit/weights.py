@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,9 @@ from mi.io.tensors import BF16, Array, unpack
 
 _PIECE = 1 << 20  # numbers read at once
 
-# (name inside a layer, what it holds, the axis along which heads lie): GPT-2, and Llama, Mistral, Qwen2.
-_ATTENTION = (
-    (re.compile(r"attn\.c_attn\.(weight|bias)"), "qkv", -1),
-    (re.compile(r"attn\.c_proj\.weight"), "o", 0),
-    (re.compile(r"self_attn\.q_proj\.(weight|bias)"), "q", 0),
-    (re.compile(r"self_attn\.[kv]_proj\.(weight|bias)"), "kv", 0),
-    (re.compile(r"self_attn\.o_proj\.weight"), "o", -1),
-)
-_LAYER = re.compile(r"(?:^|\.)(?:h|layers)\.(\d+)\.(.+)$")
+_LAYER = re.compile(r"(?:^|\.)(?:h|layers)\.(\d+)\.(.+?)(?:\.(weight|bias))?$")
+_HEADS = ("num_attention_heads", "n_head", "num_heads")  # in a config.json
+_EXPERTS = "block_sparse_moe"  # an MLP's older name
 
 
 @dataclass(frozen=True)
@@ -49,26 +43,65 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where a family keeps its heads and MLPs, inside a layer."""
+
+    projections: tuple[str, ...]  # one with q, k and v, or three
+    heads_out: str
+    mlp: tuple[str, ...]
+    interleaved: bool = False  # q, k and v of each key head side by side, not all q first
+    transposed: bool = False  # matrices are [in, out]
+
+
+@dataclass(frozen=True)
 class Heads:
-    """The shape of attention, of a config.json."""
+    """A layout with the numbers of one model."""
 
+    layout: Layout
     n: int
-    n_kv: int
+    width: int  # of one head
 
-    @classmethod
-    def of(cls, config: Mapping[str, Any], place: str) -> Heads:
-        n = config.get("num_attention_heads", config.get("n_head"))
-        if not isinstance(n, int) or n < 1:
-            raise MiError("config.json does not say how many heads there are", "name a transformer", place=place)
-        return cls(n, int(config.get("num_key_value_heads") or n))
+    def of_slots(self, slots: int, module: str) -> list[Sequence[int]]:
+        """The heads that each slot of `width` rows belongs to: keys and values may be shared by several."""
+        own = [range(head, head + 1) for head in range(self.n)]
+        if module == self.layout.heads_out or (slots == self.n and len(self.layout.projections) > 1):
+            return list(own)
+        kv = slots if len(self.layout.projections) > 1 else (slots - self.n) // 2
+        if kv < 1 or self.n % kv or (len(self.layout.projections) == 1 and self.n + 2 * kv != slots):
+            raise MiError(f"{module} has rows for {slots} heads, which do not go with {self.n} query heads")
+        size = self.n // kv
+        shared = [range(size * group, size * (group + 1)) for group in range(kv)]
+        if len(self.layout.projections) > 1:
+            return list(shared)
+        if self.layout.interleaved:
+            return [heads for group in shared for heads in (*(own[head] for head in group), group, group)]
+        return [*own, *shared, *shared]
 
 
-def moved(a: Located, b: Located, heads: Heads, atol: float, rtol: float) -> list[Moved]:
-    """Every node and every other tensor, those that moved most first."""
+def heads_of(layout: Layout | None, config: Mapping[str, Any], found: Mapping[str, Array]) -> Heads | None:
+    """The heads of a model, if its family's layout is known and its tensors go with it."""
+    n = next((config[key] for key in _HEADS if isinstance(config.get(key), int)), None)
+    if layout is None or not n:
+        return None
+    for name, array in found.items():
+        inside = _LAYER.search(name)
+        if inside is not None and inside.group(2) == layout.heads_out and inside.group(3) == "weight":
+            rows = array.shape[0 if layout.transposed else -1]
+            return Heads(layout, n, rows // n) if rows % n == 0 else None
+    return None
+
+
+def moved(a: Located, b: Located, layout: Layout | None, atol: float, rtol: float) -> tuple[list[Moved], Heads | None]:
+    """Every node and every other tensor, those that moved most first; without heads, all are tensors."""
     before, after = tensors(a), tensors(b)
     for name in sorted(before.keys() ^ after.keys()):
         where = a if name in after else b
         raise MiError(f"there is no tensor {name} in it", "only models of one shape are compared", place=where.id)
+    heads, others = heads_of(layout, a.config(), before), heads_of(layout, b.config(), after)
+    if heads is not None and others is not None and heads.n != others.n:
+        raise MiError(
+            f"it has {others.n} heads a layer, {a.id} {heads.n}", "only models of one shape are compared", place=b.id
+        )
     sums: dict[str, list[float]] = {}
     for name in sorted(before):
         if before[name].shape != after[name].shape:
@@ -77,13 +110,13 @@ def moved(a: Located, b: Located, heads: Heads, atol: float, rtol: float) -> lis
                 "only models of one shape are compared",
                 place=b.id,
             )
-        for part, numbers in _parts(name, before[name], after[name], heads, atol, rtol):
-            total = sums.setdefault(part, [0.0, 0.0, 0.0, 0])
+        for part, numbers in _parts(name, before[name], after[name], heads, Limits(atol, rtol)):
+            total = sums.setdefault(part, [0.0, 0.0, 0.0, 0.0])
             for i in (0, 1, 3):
                 total[i] += numbers[i]
             total[2] = max(total[2], numbers[2])
     found = [Moved(name, math.sqrt(t[0]), math.sqrt(t[1]), t[2], int(t[3])) for name, t in sums.items()]
-    return sorted(found, key=lambda each: (-each.relative, each.name))
+    return sorted(found, key=lambda each: (-each.relative, each.name)), heads
 
 
 def tensors(model: Located) -> dict[str, Array]:
@@ -103,46 +136,44 @@ def tensors(model: Located) -> dict[str, Array]:
     return found
 
 
-def _parts(
-    name: str, a: Array, b: Array, heads: Heads, atol: float, rtol: float
-) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """The nodes that a tensor belongs to, each with (sum of squared changes, sum of squares, largest, beyond)."""
+@dataclass(frozen=True)
+class Limits:
+    """A weight that differs by no more than atol + rtol * |W| did not move."""
+
+    atol: float
+    rtol: float
+
+
+Numbers = tuple[float, float, float, float]  # sum of squared changes, sum of squares, largest change, how many moved
+
+
+def _parts(name: str, a: Array, b: Array, heads: Heads | None, limits: Limits) -> Iterator[tuple[str, Numbers]]:
+    """The nodes that a tensor belongs to, each with its numbers."""
     layer = _LAYER.search(name)
-    if layer is None:
-        yield name, _whole(a, b, atol, rtol)
+    if heads is None or layer is None:
+        yield name, _numbers(_along(a, b, 0, limits))
         return
-    index, inside = layer.groups()
-    if inside.startswith("mlp."):
-        yield f"m{index}", _whole(a, b, atol, rtol)
-        return
-    for pattern, what, axis in _ATTENTION:
-        if pattern.fullmatch(inside):
-            for head, numbers in _by_head(what, _along(a, b, axis, atol, rtol), heads):
-                yield f"a{index}.h{head}", numbers
-            return
-    yield name, _whole(a, b, atol, rtol)
+    layout, (index, module, kind) = heads.layout, layer.groups()
+    if any(module == part or module.startswith(f"{part}.") for part in (*layout.mlp, _EXPERTS)):
+        yield f"m{index}", _numbers(_along(a, b, 0, limits))
+    elif module in layout.projections or (module == layout.heads_out and kind == "weight"):
+        last = kind == "bias" or ((module == layout.heads_out) != layout.transposed)
+        along = _along(a, b, -1 if last else 0, limits)
+        if along.shape[1] % heads.width:
+            raise MiError(f"{name} has {along.shape[1]} rows, which do not split into heads of {heads.width}")
+        slots = np.split(along, along.shape[1] // heads.width, axis=1)
+        for owners, slot in zip(heads.of_slots(len(slots), module), slots, strict=True):
+            for head in owners:
+                yield f"a{index}.h{head}", _numbers(slot)
+    else:
+        yield name, _numbers(_along(a, b, 0, limits))
 
 
-def _by_head(what: str, along: np.ndarray, heads: Heads) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
-    """Rows of a projection [4, width] by the head that they belong to."""
-    kinds = {"qkv": [heads.n, heads.n_kv, heads.n_kv], "kv": [heads.n_kv]}.get(what, [heads.n])
-    if along.shape[1] % sum(kinds):
-        raise MiError(f"a projection of {along.shape[1]} rows does not split into {sum(kinds)} heads")
-    rows = iter(np.split(along, sum(kinds), axis=1))
-    for n in kinds:
-        for group in range(n):
-            part = next(rows)
-            numbers = (float(part[0].sum()), float(part[1].sum()), float(part[2].max()), float(part[3].sum()))
-            for head in range(group * heads.n // n, (group + 1) * heads.n // n):
-                yield head, numbers
-
-
-def _whole(a: Array, b: Array, atol: float, rtol: float) -> tuple[float, float, float, float]:
-    along = _along(a, b, 0, atol, rtol)
+def _numbers(along: np.ndarray) -> Numbers:
     return float(along[0].sum()), float(along[1].sum()), float(along[2].max(initial=0.0)), float(along[3].sum())
 
 
-def _along(a: Array, b: Array, axis: int, atol: float, rtol: float) -> np.ndarray:
+def _along(a: Array, b: Array, axis: int, limits: Limits) -> np.ndarray:
     """For each index of the axis: squared changes, squares, the largest change, how many are beyond; float64 [4, n]."""
     shape = a.shape if len(a.shape) else (1,)
     rows, width = shape[0], math.prod(shape[1:])
@@ -154,7 +185,7 @@ def _along(a: Array, b: Array, axis: int, atol: float, rtol: float) -> np.ndarra
     for start in range(0, rows, step):
         x, y = (_wide(array, start, start + step, width) for array in (a, b))
         gap = np.abs(y - x)
-        pieces = (gap * gap, x * x, gap, gap > atol + rtol * np.abs(x))
+        pieces = (gap * gap, x * x, gap, gap > limits.atol + limits.rtol * np.abs(x))
         for row, piece in enumerate(pieces):
             take = np.maximum.reduce if row == 2 else np.add.reduce
             if first:

@@ -266,3 +266,22 @@ def test_the_summary_of_a_step_on_github(mi: Session, monkeypatch: pytest.Monkey
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "no/page.md")
     done = mi("check", "base.jsonl", "--baseline", "base.jsonl", "--format", "github")
     assert (done.code, "cannot write no/page.md" in done.err) == (4, True)
+
+
+def test_rules_may_stand_in_the_settings_of_the_project(mi: Session) -> None:
+    rules = 'baseline = "base.jsonl"\nmax-drop = ["clean=0.1"]\nmin = ["faithfulness=0.5"]\nmax = ["size=19"]\n'
+    Path("pyproject.toml").write_text(f"[tool.mi.check]\n{rules}")
+    findings = found(mi, "base.jsonl", code=1)
+    assert [(f["rule"], f["name"]) for f in findings] == [
+        ("max-drop", "clean"),
+        ("min", "faithfulness"),
+        ("max", "size"),
+    ]
+    Path("pyproject.toml").write_text("[tool.mi.check]\nleats = 3\n")
+    assert "mi check has no setting 'leats'" in mi("check", "base.jsonl").err
+
+
+def test_at_the_end_of_a_pipe_in_one_process(mi: Session) -> None:
+    write_report("new.jsonl", 0.5)
+    done = mi("pipe", "check new.jsonl --baseline base.jsonl", "--json")
+    assert (done.code, json.loads(done.text)["verdict"]) == (1, "regression")

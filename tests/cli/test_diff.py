@@ -147,6 +147,11 @@ def test_models(mi: Session) -> None:
     lines(mi, "one", "one", code=0)
     write_model("three", n_ctx=7)
     assert lines(mi, "one", "three")[0]["text"] == "config.json: n_ctx is 7, was None"
+    for name in ("five", "six"):
+        write_model(name, 0.5 * (name == "six"), model_type="mine")
+    tensor, note = lines(mi, "five", "six")
+    assert (tensor["rule"], tensor["name"]) == ("tensor", "transformer.h.0.attn.c_proj.weight")
+    assert note["text"] == "how mine keeps its heads is not known: tensors are compared by their names"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_models(mi: Session) -> None:
         (["a.jsonl", "a.scores.jsonl"], 3, "this is a scores stream, a.jsonl a circuit stream"),
         (["a.jsonl", "none.jsonl"], 3, "none.jsonl: no such file"),
         (["a.jsonl", "b.jsonl", "--atol", "-1"], 2, "-1"),
-        (["one", "four"], 3, "four: it has 4 heads (4 of keys), one 2 (2)"),
+        (["one", "four"], 3, "four: it has 4 heads a layer, one 2"),
         (["one", "empty"], 3, "empty has no config.json"),
         (["one", "bare"], 3, "bare: there is no *.safetensors file in it"),
         (["one", "less"], 3, "less: there is no tensor transformer.wte.weight in it"),

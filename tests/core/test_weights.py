@@ -2,67 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from mi.circuit import weights
-from mi.core.adapters import bind
+from mi.commands.diff import _layout
+from mi.core.adapters import Layer, bind
 from mi.io.models import locate
-from tests.core.cases import ADAPTED
-from tests.models import Shape, random_model
+from tests.families.models import FAMILIES, random_model
 
 
-def moved(a: Path, b: Path, n: int, n_kv: int) -> dict[str, weights.Moved]:
-    return {each.name: each for each in weights.moved(locate(str(a)), locate(str(b)), weights.Heads(n, n_kv), 0, 0)}
+def moved(a: Path, b: Path, family: str) -> dict[str, weights.Moved]:
+    found, heads = weights.moved(locate(str(a)), locate(str(b)), _layout(family), 0, 0)
+    assert heads is not None
+    return {each.name: each for each in found}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["gpt2", "llama-wide-heads", "mistral", "qwen2"])
-def test_a_head_that_was_changed_is_the_one_that_moved(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    family, shape = ADAPTED[name]
-    model = random_model(family, 1, shape).to(dtype)
+def of_head(layer: Layer, head: int) -> list[torch.Tensor]:
+    """What is a head's own: its rows of q, k and v, and what W_O does with its output."""
+    rows = [head, layer.kv_head(head), layer.kv_head(head)]
+    parts = [layer.weight(which)[row] for which, row in enumerate(rows)]
+    parts += [bias[row] for which, row in enumerate(rows) if (bias := layer.bias(which)) is not None]
+    return [*parts, layer.output_weight[head]]
+
+
+def of_mlp(layer: Layer) -> list[torch.Tensor]:
+    roles = layer.roles
+    return [p for path in dict.fromkeys((roles.mlp, roles.mlp_in or roles.mlp)) for p in layer.part(path).parameters()]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_node_moves_as_its_own_weights_do(name: str, tmp_path: Path) -> None:
+    before, after = random_model(name, 1), random_model(name, 2)
+    before.save_pretrained(tmp_path / "a")
+    after.save_pretrained(tmp_path / "b")
+    found = moved(tmp_path / "a", tmp_path / "b", before.config.model_type)
+    pairs = {}
+    for x, y in zip(bind(before).layers, bind(after).layers, strict=True):
+        pairs |= {f"a{x.index}.h{head}": (of_head(x, head), of_head(y, head)) for head in range(x.n_heads)}
+        pairs[f"m{x.index}"] = (of_mlp(x), of_mlp(y))
+    for node, (old, new) in pairs.items():
+        gaps = [(q.double() - p.double()).flatten() for p, q in zip(old, new, strict=True)]
+        assert found[node].change == pytest.approx(math.sqrt(sum(float(gap @ gap) for gap in gaps)), rel=1e-9)
+        assert found[node].length == pytest.approx(math.sqrt(sum(float(p.double().square().sum()) for p in old)))
+        assert found[node].largest == pytest.approx(max(float(gap.abs().max()) for gap in gaps), rel=1e-9)
+    assert {each for each in found if each[0] in "am" and each[1].isdigit()} == set(pairs)
+
+
+def test_a_head_of_keys_that_is_shared_moves_all_that_share_it(tmp_path: Path) -> None:
+    model = random_model("llama", 1, torch.bfloat16)
     model.save_pretrained(tmp_path / "a")
-    adapter = bind(model)
-    layer, n, n_kv = adapter.layers[-1], adapter.n_heads, adapter.n_kv_heads
-    prefix = f"a{layer.index}"
-    with torch.no_grad():
-        before = [layer.weight(which).clone() for which in range(3)]
-        outs = layer.output_weight.clone()
-        layer.weight(0)[2].mul_(1.5)
+    layer = bind(model).layers[1]
+    layer.weight(1)[0].add_(1)
+    layer.output_weight[3, :, 0].add_(1)
+    model.model.norm.weight.add_(1)
     model.save_pretrained(tmp_path / "b")
-    found = moved(tmp_path / "a", tmp_path / "b", n, n_kv)
-    assert {name for name, each in found.items() if each.beyond} == {f"{prefix}.h2"}
-    own = [before[0][2], before[1][layer.kv_head(2)], before[2][layer.kv_head(2)], outs[2]]
-    own += [
-        bias[h]
-        for which, h in ((0, 2), (1, layer.kv_head(2)), (2, layer.kv_head(2)))
-        if (bias := layer.bias(which)) is not None
-    ]
-    length = sum(float(part.detach().double().square().sum()) for part in own) ** 0.5
-    change = float((layer.weight(0)[2].double() - before[0][2].double()).norm())
-    assert found[f"{prefix}.h2"].length == pytest.approx(length, rel=1e-9)
-    assert found[f"{prefix}.h2"].change == pytest.approx(change, rel=1e-9)
-    with torch.no_grad():
-        layer.weight(0)[2].copy_(before[0][2])
-        layer.weight(1)[0].add_(1)
-        layer.output_weight[3, :, 0].add_(1)
-        layer.mlp_weights()[0][0, 0].add_(1)
-        adapter.final_norm.weight.add_(1)
-    model.save_pretrained(tmp_path / "c")
-    found = moved(tmp_path / "a", tmp_path / "c", n, n_kv)
-    sharing = {f"{prefix}.h{head}" for head in range(n) if layer.kv_head(head) == 0}
-    norm = {f"{adapter.roles.final_norm}.weight"}
-    assert {name for name, each in found.items() if each.beyond} == sharing | {f"{prefix}.h3", f"m{layer.index}"} | norm
+    found = moved(tmp_path / "a", tmp_path / "b", "llama")
+    changed = {name for name, each in found.items() if each.beyond}
+    assert changed == {"a1.h0", "a1.h1", "a1.h3", "model.norm.weight"}
 
 
 def test_a_large_tensor_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seed in (("a", 1), ("b", 2)):
-        random_model("gpt2", seed, Shape()).save_pretrained(tmp_path / name)
-    whole = moved(tmp_path / "a", tmp_path / "b", 4, 4)
+        random_model("gpt2", seed).save_pretrained(tmp_path / name)
+    whole = moved(tmp_path / "a", tmp_path / "b", "gpt2")
     monkeypatch.setattr(weights, "_PIECE", 40)
-    pieces = moved(tmp_path / "a", tmp_path / "b", 4, 4)
+    pieces = moved(tmp_path / "a", tmp_path / "b", "gpt2")
     for name, each in whole.items():
         assert pieces[name].change == pytest.approx(each.change, rel=1e-12)
         assert (pieces[name].largest, pieces[name].beyond) == (each.largest, each.beyond)
+
+
+def test_an_unknown_family_is_compared_by_the_names_of_its_tensors(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        random_model("gpt2", seed).save_pretrained(tmp_path / name)
+    found, heads = weights.moved(locate(str(tmp_path / "a")), locate(str(tmp_path / "b")), None, 0, 0)
+    assert heads is None
+    assert {each.name.rpartition(".")[2] for each in found} == {"weight", "bias"}
