@@ -170,7 +170,7 @@ _mi() {
             return
             ;;
         'cache --metric')
-            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'cache --site')
@@ -218,11 +218,11 @@ _mi() {
             return
             ;;
         'patch --site')
-            _mi_words 'resid_pre resid_mid resid_post attn_out mlp_out z q k v'
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'patch --by')
-            _mi_words 'layer,position head,position layer,head layer'
+            _mi_words 'layer,position head,position layer,head layer site site,position'
             return
             ;;
         'patch --template')
@@ -234,7 +234,7 @@ _mi() {
             return
             ;;
         'patch --metric')
-            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'patch --split')
@@ -286,7 +286,11 @@ _mi() {
             return
             ;;
         'attribute --level')
-            _mi_words 'edge node neuron'
+            _mi_words 'edge node neuron site'
+            return
+            ;;
+        'attribute --site')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'attribute --steps')
@@ -330,7 +334,7 @@ _mi() {
             return
             ;;
         'attribute --metric')
-            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'attribute --shard')
@@ -570,7 +574,7 @@ _mi() {
             return
             ;;
         'score --metric')
-            _mi_words 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
             return
             ;;
         'score --selector')
@@ -1021,6 +1025,10 @@ _mi() {
             :
             return
             ;;
+        'info --data')
+            :
+            return
+            ;;
         'adapter probe --model' | 'adapter probe -m')
             _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
             return
@@ -1057,7 +1065,7 @@ _mi() {
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --metric --model --number --output --positions --quiet --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
+            'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --method --metric --missed-bound --model --normalise-layers --on --output --quiet --revision --rule --seed --shard --site --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
@@ -1094,7 +1102,7 @@ _mi() {
             'mib') _mi_words '--help --quiet -h -q' ;;
             'mib run') _mi_words '--batch-size --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
-            'info') _mi_words '--adapter --allow-pickle --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
+            'info') _mi_words '--adapter --allow-pickle --data --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
             'adapter') _mi_words '--help --json -h' ;;
             'adapter probe') _mi_words '--allow-pickle --device --dtype --help --json --model --output --quiet --revision --trust-remote-code -h -m -o -q' ;;
             'adapter show') _mi_words '--help --json -h' ;;

@@ -85,8 +85,8 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l counterfactual -d 'How 
 complete -c mi -n '__fish_seen_subcommand_from cache' -l limit -d 'Use the first N examples of each split only.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l answers -d 'Refuse answers of several tokens, or count the first token of each.' -x -a 'single first-token'
-complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
-complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too (repeatable); \'mi info -m\' lists them.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too, or all that a pattern means (repeatable); \'mi info -m\' lists them.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position, or where the metric reads.' -x -a 'all read'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run, the corrupted one, or both.' -x -a 'clean corrupted both'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l means -d 'Write the mean of what each node writes instead, for --ablation mean.'
@@ -109,13 +109,13 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work e
 complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from patch' -F
-complete -c mi -n '__fish_seen_subcommand_from patch' -l site -d 'What is patched: the residual stream, what a layer writes, or its heads.' -x -a 'resid_pre resid_mid resid_post attn_out mlp_out z q k v'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l by -d 'One place is a layer at a position (the default), a head at a position, a head, or a layer.' -x -a 'layer,position head,position layer,head layer'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l site -d 'What is patched in every layer: resid_pre (the default), resid_mid, resid_post, attn_out, mlp_out, z, q, k or v. Or any module\'s input or output, a name or a pattern (repeatable): \'model.layers.*:output\'.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l by -d 'One place is a layer at a position (the default), a head at a position, a head, or a layer; of modules a site (the default), or a site at a position.' -x -a 'layer,position head,position layer,head layer site site,position'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l noising -d 'Put corrupted activations into the clean run (the default).'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l denoising -d 'Put clean activations into the corrupted run.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l template -d 'Use the examples of one template only.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l length -d 'Use the examples of N tokens only.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first N examples of each split only.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
@@ -138,7 +138,8 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this
 
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp atp-star hisp ifr exact'
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron site'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l site -d 'Of the level site: score this module\'s input or output, or all that a pattern means (repeatable; **:output).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l steps -d 'Steps of a method that interpolates (5).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l rule -d 'Where it takes its steps; the default is the reference\'s.' -x -a 'left right midpoint trapezoid'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l direction -d 'Of exact: corrupt one in the clean run, or restore one.' -x -a 'noising denoising'
@@ -150,7 +151,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l normalise-layers -d
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l shard -d 'Score only the I-th of N parts of the examples; \'mi merge --sum\' joins them.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l compat -d 'Give the numbers of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
@@ -254,7 +255,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
 complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'How a curve\'s circuits are chosen; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
 complete -c mi -n '__fish_seen_subcommand_from score' -l test -d 'Test more than faithfulness, see above; repeat it for several.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l random -d 'Random circuits that tests hold this one against (100), or random rankings (10).' -x
@@ -528,6 +529,7 @@ complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format 
 complete -c mi -n '__fish_seen_subcommand_from info' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from info' -l data -d 'Shapes of sites for an input such as in FILE.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l json -d 'Print one JSON object.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l help -s h -d 'Show this message and exit.'

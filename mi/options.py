@@ -145,7 +145,21 @@ Answers = Annotated[
     typer.Option("--answers", help="Refuse answers of several tokens, or count the first token of each."),
 ]
 Metric = Annotated[
-    Literal["logit-diff", "prob-diff", "normalised-logit", "kl", "js", "accuracy", "top-1", "top-5", "top-10"] | None,
+    Literal[
+        "logit-diff",
+        "prob-diff",
+        "logit",
+        "class-prob",
+        "class-logprob",
+        "normalised-logit",
+        "kl",
+        "js",
+        "accuracy",
+        "top-1",
+        "top-5",
+        "top-10",
+    ]
+    | None,
     typer.Option("--metric", show_default=False, help="What is measured at the answer; the default is the task's own."),
 ]
 Ablation = Annotated[

@@ -119,7 +119,8 @@ def _check_pin(model: str | None, revision: str | None) -> None:
     """Code from the hub is that of a commit which somebody has looked at. (A stream names the commit of its model.)"""
     from mi import embedded
 
-    if model is not None and model not in embedded.NAMES and not os.path.isdir(model) and not revision:
+    here = model is None or model in embedded.NAMES or os.path.isdir(model) or os.path.isfile(model.rpartition(":")[0])
+    if not here and not revision:
         raise UsageError("--trust-remote-code runs code from the hub", "pin it with --revision COMMIT")
 
 

@@ -21,7 +21,6 @@ from mi.show.notes import note
 from mi.show.output import emit, wants_table
 
 if TYPE_CHECKING:
-    from mi.core.model import Model
     from mi.show.table import Table
     from mi.tasks.subject import Chosen, Loading
 
@@ -69,7 +68,7 @@ def import_libraries() -> None:
 
 
 def produce(
-    compute: Callable[[Model], Result],
+    compute: Callable[[Any], Result],
     *,
     chosen: Chosen,
     loading: Loading,

@@ -18,7 +18,11 @@ from mi.circuit import statistics
 
 
 def records(
-    places: Sequence[Mapping[str, int]], value: np.ndarray, clean: np.ndarray, corrupted: np.ndarray, direction: str
+    places: Sequence[Mapping[str, Any]],
+    value: np.ndarray,
+    clean: np.ndarray,
+    corrupted: np.ndarray,
+    direction: str,
 ) -> list[dict[str, Any]]:
     """One record a place. ``value`` is [place, example]. No error of a single example, no ratio to nothing."""
     effect = clean - value if direction == "noising" else value - corrupted  # [place, example]

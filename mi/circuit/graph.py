@@ -193,6 +193,11 @@ def from_head(head: Mapping[str, Any], table: Mapping[str, np.ndarray] | None = 
             raise MiError("the graph is explicit and its table is missing", "read the stream together with its blobs")
         names = [bytes(np.asarray(table[key], dtype=np.uint8)).decode().split("\n") for key in ("nodes", "receivers")]
         graph = explicit_graph(names[0], names[1], table["receiver_node"], table["edges"])
+    elif builder == "sites":
+        raise MiError(
+            "these are scores of sites, which are joined by no edges: there is no circuit to choose",
+            "mi view shows them; edges are scored by mi attribute of a decoder language model",
+        )
     else:
         raise MiError(f"no builder makes a graph of kind {builder!r}", "this mi knows transformer and explicit")
     if graph.digest != head.get("digest"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
@@ -36,8 +36,18 @@ def attribute(
         MethodName, Option("--method", help="How to score; 'mi info' says what each method is.")
     ] = "eap-ig",
     level: Annotated[
-        Literal["edge", "node", "neuron"] | None,
+        Literal["edge", "node", "neuron", "site"] | None,
         Option("--level", show_default=False, help="What to score; the default is the method's own, mostly edge."),
+    ] = None,
+    site: Annotated[
+        list[str] | None,
+        Option(
+            "--site",
+            metavar="SITE",
+            show_default=False,
+            help="Of the level site: score this module's input or output, or all that a pattern means (repeatable; "
+            "**:output).",
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -125,6 +135,9 @@ def attribute(
     A set that is too large for one job is cut up with --shard: each job writes what its part adds up to, with counts,
     and `mi merge --sum` makes of all parts what one job would have written.
 
+    A model that is no decoder (an encoder, a vision or time series transformer, any torch module) has no edges: its
+    sites are scored, the inputs and outputs of its modules (--level site; any other model's too).
+
     The method exact also reads scores: it then looks only at the units that they rank highest, and scores all others 0.
 
     Examples:
@@ -138,9 +151,13 @@ def attribute(
         mi attribute cache.jsonl | mi attribute --method exact --top 500 -o checked.jsonl
 
         mi attribute cache.jsonl --shard 2/5 -o part-2.jsonl
+
+        mi attribute images.jsonl -m vit/ --method nap-ig --site 'vit.layers.*:output' --metric class-prob
     """
     from mi import work
     from mi.circuit.ranked import highest
+    from mi.commands.attribute_sites import Request, of_sites
+    from mi.core.sitewise.which import need_graph
     from mi.core.team import current
     from mi.io import stream
     from mi.show.notes import note
@@ -149,10 +166,30 @@ def attribute(
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost, shape_of
 
+    sites = Request(
+        method,
+        level,
+        site or (),
+        steps,
+        rule,
+        direction,
+        ablation,
+        any((compat, means, on, top, missed_bound, normalise_layers, backward, shard)),
+        metric,
+        split or "train",
+        limit,
+        bos,
+        batch_size,
+        output,
+        json,
+        dry_run,
+        fresh,
+    )
+    sites.check()
     rules = None if backward is None else [part.strip() for part in backward.split(",") if part.strip()]
     config = methods.settle(
         method,
-        level=level,
+        level=sites.level_of_graph,
         steps=steps,
         rule=rule,
         ablation=ablation,
@@ -163,9 +200,7 @@ def attribute(
     )
     entry = methods.METHODS[method]
     patches = "on" in entry.flags
-    for flag, given_it in (("on", on), ("top", top), ("missed-bound", missed_bound)):
-        if given_it and not patches:
-            raise UsageError(f"--{flag} means nothing to {method}", "it is a flag of exact")
+    _check_patching(method, patches, {"on": on, "top": top, "missed-bound": missed_bound})
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
     cut, team = _cut(shard, missed_bound), current()
@@ -178,9 +213,14 @@ def attribute(
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
+    which = split or "train"
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    if sites.apply_to(chosen):
+        of_sites(sites, piped, chosen, replace(loading, sites_only=True))
+        return
+    need_graph(chosen.located, chosen.adapter)
     examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)
     only = highest(ranked, config.level, top or TOP, head) if ranked else None
-    which = split or "train"
     rows, text = subject.select(examples, which, limit)
     if text:
         note(text)
@@ -259,7 +299,7 @@ def attribute(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        loading=loading,
         head=head,
         inputs=[
             *examples.inputs,
@@ -272,6 +312,12 @@ def attribute(
         fresh=fresh,
         warnings=warnings,
     )
+
+
+def _check_patching(method: str, patches: bool, flags: Mapping[str, object]) -> None:
+    for flag, given in flags.items():
+        if given and not patches:
+            raise UsageError(f"--{flag} means nothing to {method}", "it is a flag of exact")
 
 
 def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:

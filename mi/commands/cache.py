@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
@@ -39,7 +40,7 @@ def cache(
             "--site",
             metavar="SITE",
             show_default=False,
-            help="Keep this activation too (repeatable); 'mi info -m' lists them.",
+            help="Keep this activation too, or all that a pattern means (repeatable); 'mi info -m' lists them.",
         ),
     ] = None,
     positions: Annotated[
@@ -95,9 +96,14 @@ def cache(
         mi cache --task ioi --site blocks.3.attn.z --positions read -o z.jsonl
 
         mi cache --means --text stories.txt -o means.jsonl
+
+        mi cache -m vit/ --data images.safetensors --site 'vit.layers.*:output' -o acts.jsonl
     """
     from mi import work
     from mi.commands.cache_means import Request, of_examples, of_text
+    from mi.commands.cache_sites import Request as Wanted
+    from mi.commands.cache_sites import of_sites
+    from mi.core.sitewise.which import sites_only
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import subject
@@ -120,6 +126,10 @@ def cache(
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
+    if sites_only(chosen.located, chosen.adapter):
+        wanted = Wanted(metric, site or (), positions, runs, limit, batch_size, output, json, dry_run, fresh)
+        of_sites(wanted, piped, data, chosen, replace(loading, sites_only=True))
+        return
     if piped:
         examples = subject.from_stream(piped)
     elif data:
@@ -140,18 +150,19 @@ def cache(
         return
 
     def compute(ready: Model) -> Result:
-        from mi.core.baseline import RUNS, Wanted, baselines
-        from mi.core.sites import resolve
+        from mi.core.baseline import RUNS, baselines
+        from mi.core.baseline import Wanted as Kept
+        from mi.core.sites import matching
         from mi.show.progress import progress
 
-        sites = tuple(resolve(ready.adapter, name) for name in site or ())
-        wanted = Wanted(sites, RUNS if runs == "both" else (runs,), positions == "read")
+        sites = matching(ready.adapter, site or ())
+        kept = Kept(sites, RUNS if runs == "both" else (runs,), positions == "read")
         with progress(len(encoded), "cache") as bar:
             got = baselines(
                 ready,
                 encoded,
                 metric=measure,
-                wanted=wanted,
+                wanted=kept,
                 batch_size=batch_size,
                 executor=executor,
                 on_done=bar.advance,
@@ -164,7 +175,7 @@ def cache(
             "halved": got.halved,
         }
         if site:
-            caching |= {"sites": list(site), "positions": positions, "runs": runs}
+            caching |= {"sites": [each.name for each in sites], "positions": positions, "runs": runs}
         return work.Result(
             head={
                 **examples.head,

@@ -5,7 +5,7 @@ Out: an `examples` stream. Tokenizers only; torch is loaded by `filter` alone, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mi import options
@@ -86,16 +86,22 @@ def data(
         mi data ioi -m gpt2 | mi data filter -m gpt2 | mi cache -m gpt2
 
         mi data --from pairs.csv -m gpt2 --split validation
+
+        mi data --from images.safetensors -o images.jsonl
     """
     from mi.errors import UsageError
     from mi.show import table
+    from mi.tasks.readers.tensors import is_tensors
 
     if list_all:
         table.write([task_table(), format_table()])
         return
     if task and source:
         raise UsageError("a task and --from both name examples", "give one of them")
-    if source:
+    tensors: dict[str, Any] = {}
+    if source and any(map(is_tensors, source)):
+        head, records, inputs, tensors = from_tensors(source, number, counterfactual, split)
+    elif source:
         head, records, inputs = from_files(source, number, counterfactual, split, model, revision, skip)
     elif task:
         head, records, inputs = from_task(task, number or DEFAULT_N, seed, counterfactual, split, model, revision)
@@ -103,7 +109,7 @@ def data(
         from mi.tasks.task import TASKS
 
         raise UsageError(f"name a task ({', '.join(TASKS)}) or give --from FILE", "mi data --list explains them")
-    write(head, records, [*inputs, *model_inputs(model, revision)], output, json)
+    write(head, records, [*inputs, *model_inputs(model, revision)], output, json, tensors)
 
 
 Made = tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
@@ -157,6 +163,30 @@ def from_files(
     return head, first_of_each_split(chosen, number), reading.inputs
 
 
+def from_tensors(
+    paths: Sequence[str], number: int | None, counterfactual: str | None, split: str | None
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """The same, of a safetensors file, and the blob that the records name."""
+    from mi.errors import UsageError
+    from mi.show.notes import note
+    from mi.tasks.again import first_of_each_split
+    from mi.tasks.readers.tensors import INPUTS, read
+    from mi.tasks.split import ALL, assign
+
+    if len(paths) > 1 or counterfactual:
+        raise UsageError("a safetensors file of inputs is read alone, with the corrupted inputs that it holds")
+    found = read(paths[0])
+    chosen, remark = assign(found.records, split or ALL)
+    if remark:
+        note(remark)
+    return (
+        {"task": found.task, "examples": {"source": found.source}},
+        first_of_each_split(chosen, number),
+        found.inputs,
+        {INPUTS: found.tensors},
+    )
+
+
 def located(model: str | None, revision: str | None) -> Located:
     from mi.io.models import locate
 
@@ -193,6 +223,7 @@ def write(
     inputs: list[dict[str, Any]],
     output: str | None,
     json: bool,
+    tensors: Mapping[str, Any],
 ) -> None:
     from mi.io import chain
     from mi.io.examples import examples_digest, split_counts
@@ -201,7 +232,7 @@ def write(
 
     examples = {**head["examples"], "sha256": examples_digest(records), "n": split_counts(records)}
     whole = chain.record({**head, "kind": "examples", "examples": examples}, invocation(), inputs)
-    emit(whole, records, output=output, json=json)
+    emit(whole, records, tensors, output=output, json=json)
 
 
 def task_table() -> Table:

@@ -39,6 +39,7 @@ def data_filter(
         mi data ioi -m gpt2 | mi data filter -m gpt2 -o known.jsonl
     """
     from mi import work
+    from mi.core.sitewise.which import need_graph
     from mi.errors import MiError
     from mi.io import chain, stream
     from mi.io.examples import examples_digest, split_counts
@@ -49,6 +50,7 @@ def data_filter(
 
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
     chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle, adapter=adapter)
+    need_graph(chosen.located, chosen.adapter)
     examples = subject.from_stream(came)
     for index, record in enumerate(examples.records):
         if not record.get("answers"):

@@ -17,6 +17,7 @@ from mi.show.table import Column, Table
 
 if TYPE_CHECKING:
     from mi.core.model import Model
+    from mi.tasks.subject import Chosen
 
 SIDES = {"in": "input", "out": "output", "pattern": "pattern"}  # of a port, in words
 LIBRARIES = ("torch", "transformers", "nnsight", "tokenizers", "safetensors", "numpy", "typer")
@@ -31,6 +32,10 @@ def info(
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
+    data: Annotated[
+        str | None,
+        Option("--data", metavar="FILE", show_default=False, help="Shapes of sites for an input such as in FILE."),
+    ] = None,
     json: Annotated[bool, UNRECORDED, Option("--json", help="Print one JSON object.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -39,42 +44,60 @@ def info(
     Without a model: versions, devices, the embedded models, the tasks, the methods. With -m MODEL: its architecture and
     adapter, its counts, and every site with its alias and shape; 'mi cache --site' takes any of these names.
 
+    A model that is no decoder has sites only, with the shapes of an input that the config describes, or of the first
+    example of --data.
+
     Examples:
       mi info
       mi info -m gpt2
       mi info -m default --json | jq -r '.sites[].name'
+      mi info -m model.py:build --trust-remote-code --data series.safetensors
     """
     from mi.io import canonical
     from mi.show import table
+    from mi.tasks.subject import choose_model
 
     if model is None:
         facts = installation()
         tables = _installation_tables(facts)
     else:
-        from mi.core.model import load
-        from mi.io import adapter_file
-
-        loaded = load(
-            model,
-            revision=revision,
+        facts, tables = _of_model(
+            choose_model(model, revision, {}, allow_pickle=allow_pickle, adapter=adapter),
+            data,
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
-            adapter=adapter_file.read(adapter).record if adapter else None,
         )
-        facts = description(loaded)
-        tables = _model_tables(facts)
     if json:
         sys.stdout.write(canonical.dumps(facts).decode() + "\n")
     else:
         table.write(tables)
 
 
+def _of_model(chosen: Chosen, data: str | None, **loading: Any) -> tuple[dict[str, Any], list[Table]]:
+    """What the model is made of, and how that is shown."""
+    from mi.core.sitewise.which import sites_only
+
+    if sites_only(chosen.located, chosen.adapter):
+        from mi.commands import info_sites
+        from mi.core.sitewise.load import load_located as load_sites
+
+        facts = info_sites.description(load_sites(chosen.located, **loading), chosen, data)
+        return facts, info_sites.tables(facts)
+    from mi.core.model import load_located
+
+    record = chosen.adapter.record if chosen.adapter else None
+    facts = description(load_located(chosen.located, **loading, adapter=record))
+    return facts, _model_tables(facts)
+
+
 def installation() -> dict[str, Any]:
     """Versions, devices and names. Nothing heavy is imported for it."""
     from mi import __version__, embedded
     from mi.core.methods import METHODS
+    from mi.core.sitewise.methods import LEVEL
+    from mi.core.sitewise.methods import METHODS as OF_SITES
     from mi.io import store
     from mi.io.chain import version
     from mi.tasks.task import TASKS
@@ -94,7 +117,12 @@ def installation() -> dict[str, Any]:
         ],
         "methods": methods(),
         "attribution": [
-            {"name": m.name, "summary": m.summary, "levels": list(m.levels), "flags": list(m.flags)}
+            {
+                "name": m.name,
+                "summary": m.summary,
+                "levels": [*m.levels, *([LEVEL] if m.name in OF_SITES else [])],
+                "flags": list(m.flags),
+            }
             for m in METHODS.values()
         ],
     }

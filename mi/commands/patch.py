@@ -4,6 +4,7 @@ metric."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
@@ -14,21 +15,29 @@ if TYPE_CHECKING:
     from mi.tasks.encode import Encoded
     from mi.work import Result
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v"]
-Axes = Literal["layer,position", "head,position", "layer,head", "layer"]
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v")
+Axes = Literal["layer,position", "head,position", "layer,head", "layer", "site", "site,position"]
 
 
 def patch(
     file: options.Input = None,
     site: Annotated[
-        Site, Option("--site", help="What is patched: the residual stream, what a layer writes, or its heads.")
-    ] = "resid_pre",
+        list[str] | None,
+        Option(
+            "--site",
+            metavar="SITE",
+            show_default=False,
+            help="What is patched in every layer: resid_pre (the default), resid_mid, resid_post, attn_out, mlp_out, "
+            "z, q, k or v. Or any module's input or output, a name or a pattern (repeatable): 'model.layers.*:output'.",
+        ),
+    ] = None,
     by: Annotated[
         Axes | None,
         Option(
             "--by",
             show_default=False,
-            help="One place is a layer at a position (the default), a head at a position, a head, or a layer.",
+            help="One place is a layer at a position (the default), a head at a position, a head, or a layer; "
+            "of modules a site (the default), or a site at a position.",
         ),
     ] = None,
     noising: Annotated[
@@ -69,6 +78,9 @@ def patch(
     prompt has and the corrupted one lacks: noising loses it, denoising brings it back. It is also given as a share of
     the difference between the two runs. mi view draws the map, with --svg as a picture.
 
+    A model that is no decoder (an encoder, a vision or time series transformer, any torch module) is patched by site:
+    the output of every module, or what --site names.
+
     Positions must line up: choose examples of one length or template where the data has several.
 
     Examples:
@@ -77,9 +89,13 @@ def patch(
 
         mi cache --task ioi | mi patch --site z --by layer,head --denoising | mi view
 
+        mi patch pairs.jsonl -m bert/ --site 'bert.encoder.layer.*:output' --by site,position
+
         mi view effects.jsonl --svg -o effects.svg
     """
     from mi import work
+    from mi.commands.patch_sites import Request, of_sites
+    from mi.core.sitewise.which import sites_only
     from mi.errors import UsageError
     from mi.io import stream
     from mi.show.notes import note
@@ -90,14 +106,23 @@ def patch(
     if noising and denoising:
         raise UsageError("--noising and --denoising are two directions", "give one of them")
     direction = "denoising" if denoising else "noising"
-    axes = by or "layer,position"
+    named = site or []
+    everywhere = _of_every_layer(named)
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
-    examples = subject.from_stream(piped)
     which = split or "train"
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    if (named and not everywhere) or (by or "").startswith("site") or sites_only(chosen.located, chosen.adapter):
+        asked = Request(
+            named, by, direction, template, length, metric, which, limit, bos, batch_size, output, json, dry_run, fresh
+        )
+        of_sites(asked, piped, chosen, replace(loading, sites_only=True))
+        return
+    axes, part = by or "layer,position", everywhere[0] if everywhere else SITES[0]
+    examples = subject.from_stream(piped)
     rows, text = subject.select(examples, which)
     if text:
         note(text)
@@ -108,7 +133,7 @@ def patch(
     if dry_run:
         lengths = [len(example.clean) for example in encoded]
         config = chosen.located.config()
-        forwards = 2 + _places(config, site, axes, max(lengths))
+        forwards = 2 + _places(config, part, axes, max(lengths))
         note(cost(lengths, config, dtype, batch_size, forwards).text())
         return
 
@@ -121,7 +146,7 @@ def patch(
             got = patch_sites(
                 ready,
                 encoded,
-                site=site,
+                site=part,
                 by=axes,
                 direction=direction,
                 metric=measure,
@@ -131,7 +156,7 @@ def patch(
                 on_halved=work.say_halved(),
             )
         said: dict[str, Any] = {
-            "site": site,
+            "site": part,
             "by": axes,
             "direction": direction,
             "metric": measure,
@@ -164,7 +189,7 @@ def patch(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        loading=loading,
         head=head,
         inputs=examples.inputs,
         depends_on=[piped.sha256],
@@ -173,6 +198,20 @@ def patch(
         fresh=fresh,
         warnings=_warnings,
     )
+
+
+def _of_every_layer(named: Sequence[str]) -> list[str]:
+    """The site that means a place in every layer, if it is one; else sites are named one by one, or by patterns."""
+    from mi.errors import UsageError
+
+    found = [name for name in named if name in SITES]
+    if found and len(named) > 1:
+        raise UsageError(f"--site {found[0]} is of every layer, and patched alone", "give one such site at a time")
+    for name in named:
+        if name not in SITES and not any(mark in name for mark in ":.*?"):
+            hint = f"sites are {', '.join(SITES)}, or a module's input or output, such as {name}.0:output"
+            raise UsageError(f"nothing is patched at '{name}'", hint)
+    return found
 
 
 def _chosen(

@@ -100,6 +100,7 @@ def score(
     """
     from mi import work
     from mi.circuit.reading import selector_of
+    from mi.core.sitewise.which import need_graph
     from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, subject
@@ -113,6 +114,7 @@ def score(
         raise UsageError("--selector is of a curve over scores, and this is a circuit", "leave it away")
     rule = selector or selector_of(piped)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
+    need_graph(chosen.located, chosen.adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
     for blob in piped.blobs.values():

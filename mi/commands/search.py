@@ -177,6 +177,7 @@ def search(
     """
     from mi import work
     from mi.core.search.methods import passes, settle
+    from mi.core.sitewise.which import need_graph
     from mi.errors import UsageError
     from mi.io import canonical, stream
     from mi.show.notes import note
@@ -209,6 +210,7 @@ def search(
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
+    need_graph(chosen.located, chosen.adapter)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     examples = subject.from_stream(piped)

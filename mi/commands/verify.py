@@ -68,7 +68,7 @@ def _facts(found: stream.Stream) -> Iterator[str]:
     if fault := chain.broken(found.head):
         raise MiError(fault, "the head was edited", place=f"{found.origin}:1")
     yield count(len(found.head.get("chain", [])), "command")
-    if found.head.get("graph"):
+    if (found.head.get("graph") or {}).get("builder") not in (None, "sites"):  # sites are joined by nothing
         from mi.circuit import partial, reading  # numpy, which a stream without a graph does not need
 
         graph = reading.graph_of(found)

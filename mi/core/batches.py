@@ -19,17 +19,23 @@ from mi.tasks.plan import Shape, plan
 
 
 @dataclass(frozen=True)
-class Batch:
+class Targets:
+    """What a metric compares: sets of tokens or classes, padded to one width."""
+
+    answers: Int[Tensor, "batch answer"]
+    answers_real: Bool[Tensor, "batch answer"]
+    foils: Int[Tensor, "batch foil"]
+    foils_real: Bool[Tensor, "batch foil"]
+
+
+@dataclass(frozen=True)
+class Batch(Targets):
     """Examples of one length as tensors. ``rows`` are their places in the caller's list."""
 
     rows: tuple[int, ...]
     clean: Int[Tensor, "batch pos"]
     corrupted: Int[Tensor, "batch pos"]
     read: Int[Tensor, " batch"]
-    answers: Int[Tensor, "batch answer"]
-    answers_real: Bool[Tensor, "batch answer"]
-    foils: Int[Tensor, "batch foil"]
-    foils_real: Bool[Tensor, "batch foil"]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,7 +48,8 @@ class Batch:
         return min(differs, int(self.read.min()))
 
 
-def _padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sets of ids side by side, and which of them are no padding."""
     width = max([1, *(len(ids) for ids in sets)])
     ids = torch.zeros(len(sets), width, dtype=torch.long)
     real = torch.zeros(len(sets), width, dtype=torch.bool)
@@ -55,8 +62,8 @@ def _padded(sets: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor
 
 def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.device) -> Batch:
     chosen = [examples[row] for row in rows]
-    answers, answers_real = _padded([e.answers for e in chosen], device)
-    foils, foils_real = _padded([e.foils for e in chosen], device)
+    answers, answers_real = padded([e.answers for e in chosen], device)
+    foils, foils_real = padded([e.foils for e in chosen], device)
     return Batch(
         rows=tuple(rows),
         clean=torch.tensor([e.clean for e in chosen], dtype=torch.long, device=device),

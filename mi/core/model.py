@@ -27,8 +27,8 @@ from mi.core.grouping import ungroup
 from mi.core.layout import Layout, layout
 from mi.core.memory import is_out_of_memory
 from mi.core.roles import Roles
+from mi.core.sitewise.which import need_graph
 from mi.errors import MiError, UsageError
-from mi.io.digests import weights_digest
 from mi.io.models import Located, locate
 from mi.tasks.plan import DEFAULT_BUDGET, Budget
 from mi.tasks.tokenizer import Tokenizer
@@ -117,6 +117,7 @@ def load_located(
     adapter: Mapping[str, Any] | None = None,
 ) -> Model:
     """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own."""
+    need_graph(located, adapter)
     runtime.settle(tf32)
     on, number = runtime.device(device), runtime.dtype(dtype)
     roles = None if adapter is None else records.for_family(adapter, str(located.config().get("model_type")))
@@ -124,7 +125,7 @@ def load_located(
     module = read_module(located, number, trust_remote_code, allow_pickle, how)
     tokenizer = load_tokenizer(located)
     model = wrap(module.to(on), tokenizer, located.id, roles)
-    known = {"revision": located.revision, "weights": weights_digest(located.folder)}
+    known = {"revision": located.revision, "weights": located.digest()}
     return replace(model, identity={**model.identity, **known})
 
 
@@ -137,30 +138,44 @@ def load_tokenizer(located: Located) -> Tokenizer | None:
 def read_module(
     located: Located, dtype: torch.dtype | None, trust_remote_code: bool, allow_pickle: bool, how: str | None
 ) -> nn.Module:
-    """The module with its weights, or one error that says what is wrong with the files. ``how`` it attends: a name that
-    transformers knows, or None for the model's own."""
+    """The module of a language model with its weights. ``how`` it attends: a name that transformers knows, or None for
+    the model's own."""
     from transformers import AutoModelForCausalLM
+
+    attention.register()
+    located.config()
+    return from_pretrained(
+        AutoModelForCausalLM,
+        located,
+        dtype,
+        allow_pickle,
+        attn_implementation=how,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def from_pretrained(
+    of: Any, located: Located, dtype: torch.dtype | None, allow_pickle: bool, **options: Any
+) -> nn.Module:
+    """A module of that class with its weights, or one error that says what is wrong with the files."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    attention.register()
-    located.config()
     safe = any(located.folder.glob("*.safetensors"))
     if not safe and not allow_pickle:
         what = "pickled weights only" if any(located.folder.glob("*.bin")) else "no weights"
         hint = "--allow-pickle reads them, tensors only" if "pickled" in what else "it needs *.safetensors files"
         raise MiError(f"{located.id} holds {what}", hint, place="-m")
     try:
-        module, report = AutoModelForCausalLM.from_pretrained(
+        module, report = of.from_pretrained(
             located.folder,
             dtype=dtype or "auto",
-            attn_implementation=how,
             local_files_only=True,
             use_safetensors=safe,
             weights_only=True,
-            trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **options,
         )
     except (MiError, MemoryError, torch.OutOfMemoryError):
         raise

@@ -14,12 +14,27 @@ import torch
 
 from mi.core import runtime
 from mi.core.model import Model, load_located
+from mi.core.sitewise import load as sitewise
+from mi.core.sitewise.load import Module
 from mi.core.team import current
 from mi.errors import MiError
 from mi.io import channel
 from mi.tasks.subject import Chosen, Loading
 
-_kept: dict[tuple[object, ...], Model] = {}
+_kept: dict[tuple[object, ...], Model | Module] = {}
+
+
+def _load(chosen: Chosen, loading: Loading, device: str) -> Model | Module:
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": loading.dtype,
+        "trust_remote_code": loading.trust_remote_code,
+        "allow_pickle": loading.allow_pickle,
+        "tf32": loading.tf32,
+    }
+    if loading.sites_only:
+        return sitewise.load_located(chosen.located, **options)
+    return load_located(chosen.located, **options, adapter=chosen.adapter.record if chosen.adapter else None)
 
 
 @contextmanager
@@ -28,8 +43,9 @@ def opened(
     graph: Mapping[str, Any] | None,
     loading: Loading,
     on_wait: Callable[[str], None] = lambda text: None,
-) -> Iterator[Model]:
-    """The model that was chosen, on its device. ``graph`` is the head's, if the stream has one.
+) -> Iterator[Any]:
+    """The model that was chosen, on its device: a `Model`, or a `Module` where only its sites are asked for.
+    ``graph`` is the head's, if the stream has one.
 
     Raises:
         MiError: the model's graph is not the stream's.
@@ -37,20 +53,12 @@ def opened(
     runtime.settle(loading.tf32)
     team = current()
     on = runtime.device(team.device(loading.device))
-    key = (chosen.identity, on, loading.dtype, loading.tf32)
+    key = (chosen.identity, on, loading.dtype, loading.tf32, loading.sites_only)
     with ExitStack() as held:
         with team.turn(str(on)):
             held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))
-        model = _kept.get(key) or load_located(
-            chosen.located,
-            device=str(on),
-            dtype=loading.dtype,
-            trust_remote_code=loading.trust_remote_code,
-            allow_pickle=loading.allow_pickle,
-            tf32=loading.tf32,
-            adapter=None if chosen.adapter is None else chosen.adapter.record,
-        )
-        if graph is not None and graph.get("digest") != model.graph.digest:
+        model = _kept.get(key) or _load(chosen, loading, str(on))
+        if isinstance(model, Model) and graph is not None and graph.get("digest") != model.graph.digest:
             raise MiError(
                 f"{chosen.located.id} has another graph ({model.graph.describe()}) than the stream",
                 "scores and circuits belong to one graph; make them again with this model",

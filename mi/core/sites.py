@@ -7,7 +7,8 @@ promises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -92,6 +93,35 @@ def _pattern(adapter: Adapter, layer: Layer) -> Site:
     port = Port(f"{adapter.roles.blocks}.{layer.index}.{attention}", "pattern")
     shape = (("head", layer.n_heads), ("key pos", 0))
     return Site(f"blocks.{layer.index}.attn.pattern", port, shape, lambda value: value.transpose(1, 2))
+
+
+def matching(adapter: Adapter, patterns: Sequence[str]) -> tuple[Site, ...]:
+    """The sites that names or shell patterns mean, each once: `*` stands for what is between two dots, `**` for all.
+
+    Raises:
+        MiError: one of them means none.
+    """
+    found: dict[str, Site] = {}
+    for pattern in patterns:
+        if "*" not in pattern and "?" not in pattern:
+            found[pattern] = resolve(adapter, pattern)
+            continue
+        match = glob(pattern).fullmatch
+        sites = [site for site in aliases(adapter) if match(site.name)]
+        if ":" in pattern:
+            names = [f"{path}:{side}" for path, _ in adapter.module.named_modules() if path for side in SIDES]
+            sites = [resolve(adapter, name) for name in names if match(name)]
+        if not sites:
+            raise MiError(f"no site is called '{pattern}'", "mi info -m MODEL lists the sites", code=2)
+        found |= {site.name: site for site in sites}
+    return tuple(found.values())
+
+
+def glob(pattern: str) -> re.Pattern[str]:
+    """A shell pattern over dotted names as a regular expression."""
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    spelled = {"**": ".*", "*": "[^.:]*", "?": "[^.:]"}
+    return re.compile("".join(spelled.get(part, re.escape(part)) for part in parts))
 
 
 def resolve(adapter: Adapter, name: str) -> Site:

@@ -14,22 +14,53 @@ from pathlib import Path
 from typing import Any
 
 from mi.errors import MiError
+from mi.io.digests import folder_digest, model_files
 
 DEFAULT = "default"
+_FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _TEXT = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]  # config, tokenizer, and code, which only a flag runs
 
 
 @dataclass(frozen=True)
 class Located:
-    """``id`` and ``revision`` are what a stream records: never an absolute path."""
+    """``id`` and ``revision`` are what a stream records: never an absolute path.
+
+    ``code`` is set where the model is no folder but what a function returns, ``model.py:build``: the file lies in
+    ``folder``, and beside it the weights, ``model.safetensors``.
+    """
 
     id: str
     revision: str | None
     folder: Path
+    code: str | None = None
+
+    @property
+    def source(self) -> Path:
+        """The Python file of a model that is what a function returns."""
+        assert self.code is not None
+        return self.folder / self.code.rpartition(":")[0]
+
+    @property
+    def function(self) -> str:
+        assert self.code is not None
+        return self.code.rpartition(":")[2]
+
+    def files(self) -> list[str]:
+        """Names of the files that the model is made of, weights, config, tokenizer and code."""
+        if self.code is None:
+            return model_files(self.folder)
+        both = (self.source, self.source.with_suffix(".safetensors"))
+        return sorted(path.name for path in both if path.is_file())
+
+    def digest(self) -> str:
+        """The model's identity: sha256 over the names and digests of its files."""
+        return folder_digest(self.folder, self.files())
 
     def config(self) -> dict[str, Any]:
         """The model's config.json."""
+        if self.code is not None:
+            return {"model_type": self.function}
         path = self.folder / "config.json"
         try:
             config = json.loads(path.read_bytes())
@@ -57,17 +88,30 @@ def locate(
         if revision is not None:
             raise MiError(f"the embedded model '{ref}' has no revisions", "leave --revision away", place="-m", code=2)
         return Located(ref, None, embedded.path(ref))
+    if made := _FUNCTION.fullmatch(ref):
+        return _function(made, revision)
     folder = Path(ref)
     if folder.is_dir():
         if revision is not None:
             raise MiError(f"{ref} is a folder, which has no revisions", "leave --revision away", place="-m", code=2)
         return Located(Path(os.path.relpath(folder)).as_posix(), None, folder)
     if folder.exists():
-        raise MiError(f"{ref} is a file", "name the model's folder", place="-m")
+        hint = f"name its function too: {ref}:build" if ref.endswith(".py") else "name the model's folder"
+        raise MiError(f"{ref} is a file", hint, place="-m")
     if ref.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(ref):
         raise MiError(f"there is no folder {ref}", "-m takes a folder, a hub id or an embedded name", place="-m")
     tensors = ["*.safetensors", *(["*.bin"] if allow_pickle else [])] if weights else []
     return _from_hub(ref, revision, [*_TEXT, *tensors])
+
+
+def _function(made: re.Match[str], revision: str | None) -> Located:
+    path = Path(made["file"])
+    if revision is not None:
+        raise MiError(f"{path} has no revisions", "leave --revision away", place="-m", code=2)
+    if not path.is_file():
+        raise MiError(f"there is no file {path}", "-m FILE.py:FUNCTION names one that is here", place="-m")
+    name = f"{Path(os.path.relpath(path)).as_posix()}:{made['name']}"
+    return Located(name, None, path.parent, f"{path.name}:{made['name']}")
 
 
 def of_head(head: Mapping[str, Any]) -> Located:

@@ -49,11 +49,14 @@ class Listed:
 
     listed: Sequence[Mapping[str, Any]]
     score: np.ndarray  # float [n]; NaN where a record has none
-    standard_error: None = None
+    standard_error: np.ndarray | None = None
 
     @property
     def what(self) -> str:
-        kinds = {"edge" if "src" in r else "neuron" if "unit" in r else "node" for r in self.listed}
+        kinds = {
+            "edge" if "src" in r else "site" if "site" in r else "neuron" if "unit" in r else "node"
+            for r in self.listed
+        }
         return kinds.pop() if len(kinds) == 1 else "record"
 
     def name(self, index: int) -> str:
@@ -62,7 +65,9 @@ class Listed:
     def chosen(self, patterns: Sequence[str] = ()) -> list[int]:
         mask = np.array([not patterns or _means(record, patterns) for record in self.listed], dtype=bool)
         if patterns and not mask.any():
-            raise UsageError(f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, m3/17")
+            raise UsageError(
+                f"nothing here is called {' or '.join(patterns)}", "names look like a9.h3, m3, m3/17, layers.0:output"
+            )
         order: list[int] = ranked(self.score, mask).tolist()
         return order
 
@@ -71,18 +76,23 @@ class Listed:
 
 
 def listed(records: Sequence[Mapping[str, Any]]) -> Listed:
-    return Listed(records, np.array([record.get("score") for record in records], dtype=np.float64))
+    score = np.array([record.get("score") for record in records], dtype=np.float64)
+    errors = [record.get("se") for record in records]
+    known = bool(records) and None not in errors
+    return Listed(records, score, np.array(errors, dtype=np.float64) if known else None)
 
 
 def spelled(record: Mapping[str, Any]) -> str:
     """`m0->m3`, `m3`, `m3/17`."""
     if "src" in record:
         return f"{record['src']}{ARROW}{record['dst']}"
+    if "site" in record:
+        return str(record["site"])
     return f"{record['node']}/{record['unit']}" if "unit" in record else str(record["node"])
 
 
 def _means(record: Mapping[str, Any], patterns: Sequence[str]) -> bool:
     """By its whole name, or by that of a node that it is part of or touches."""
-    ends = (record["src"], str(record["dst"]).partition("<")[0]) if "src" in record else (record["node"],)
+    ends = (record["src"], str(record["dst"]).partition("<")[0]) if "src" in record else (record.get("node"),)
     names = (spelled(record), *ends)
     return any(fnmatch.fnmatchcase(str(name), pattern) for name in names for pattern in patterns)

@@ -6,6 +6,7 @@ found with no more than this.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +14,16 @@ from typing import Any
 from mi.errors import MiError
 from mi.io import adapter_file
 from mi.io.adapter_file import AdapterFile
-from mi.io.digests import model_files, weights_digest
 from mi.io.examples import examples_digest, split_counts
 from mi.io.models import Located, locate, of_head
 from mi.io.stream import Stream
+from mi.io.stream import read as read_stream
 from mi.tasks import task as tasks
 from mi.tasks.encode import Encoded, Place, encode
+from mi.tasks.readers import Reading, own
 from mi.tasks.readers import read as read_file
+from mi.tasks.readers import tensors as tensor_files
+from mi.tasks.readers.tensors import INPUTS
 from mi.tasks.split import assign, first_of_each
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as load_tokenizer
@@ -36,6 +40,7 @@ class Loading:
     tf32: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Chosen:
 
     def inputs(self) -> list[dict[str, Any]]:
         """The weights, as an input of a chain's link; and the file with the adapter, where one was given."""
-        weights = {"name": self.located.id, "sha256": self.weights, "files": model_files(self.located.folder)}
+        weights = {"name": self.located.id, "sha256": self.weights, "files": self.located.files()}
         if self.adapter is None or not self.adapter.sha256:
             return [weights]
         return [weights, {"name": self.adapter.name, "sha256": self.adapter.sha256}]
@@ -104,7 +109,7 @@ def choose_model(
     """
     recorded = head.get("model") or {}
     located = of_head(head) if ref is None and recorded else locate(ref, revision, allow_pickle=allow_pickle)
-    weights = weights_digest(located.folder)
+    weights = located.digest()
     if ref is None and recorded and recorded.get("weights") != weights:
         raise MiError(
             f"the weights of {located.id} are not those that made the stream: {weights[:12]}, not "
@@ -155,6 +160,7 @@ class Examples:
     place: Place
     inputs: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+    tensors: Mapping[str, Any] = field(default_factory=dict)  # blobs that the records name
 
 
 def from_stream(stream: Stream) -> Examples:
@@ -164,7 +170,8 @@ def from_stream(stream: Stream) -> Examples:
     if named is not None and named != found:
         raise MiError("the examples are not those that the head names", "make the stream again", place=stream.origin)
     head: dict[str, Any] = {key: stream.head[key] for key in ("task", "examples") if key in stream.head}
-    return Examples(stream.records, head, stream.place)
+    held = {INPUTS: stream.blobs[INPUTS]} if INPUTS in stream.blobs else {}
+    return Examples(stream.records, head, stream.place, tensors=held)
 
 
 def from_task(name: str, n: int, seed: int, counterfactual: str | None, tokenizer: Tokenizer | None) -> Examples:
@@ -182,6 +189,35 @@ def from_file(path: str, model: Chosen, counterfactual: str | None = None, answe
         counterfactual=counterfactual,
         answers=answers,
     )
+    return _of_reading(path, reading)
+
+
+def of_tensors(path: str) -> Examples:
+    """Examples of a safetensors file: their inputs are tensors."""
+    found = tensor_files.read(path)
+    examples = {
+        "sha256": examples_digest(found.records),
+        "n": split_counts(found.records),
+        "source": found.source,
+    }
+    head = {"task": found.task, "examples": examples}
+    held = {INPUTS: found.tensors}
+    return Examples(found.records, head, lambda index: f"{path}: row {index}", found.inputs, tensors=held)
+
+
+def for_sites(path: str) -> Examples:
+    """Examples of a file for a model that is no language model: tensors, a stream that mi wrote, or records of any
+    format, whose words are not looked up in a vocabulary."""
+    if tensor_files.is_tensors(path):
+        return of_tensors(path)
+    if path != "-" and os.path.isfile(path):
+        with open(path, "rb") as file:
+            if own.is_stream(file.readline(1 << 16).decode("utf-8", "replace")):
+                return from_stream(read_stream(path, ("examples", "cache")))
+    return _of_reading(path, read_file(path))
+
+
+def _of_reading(path: str, reading: Reading) -> Examples:
     examples = {
         "sha256": examples_digest(reading.records),
         "n": split_counts(reading.records),
@@ -212,11 +248,12 @@ def limited(examples: Examples, limit: int | None) -> Examples:
         examples,
         records=records,
         head={**examples.head, "examples": named},
-        place=lambda index: _place(examples.place, rows[index]),
+        place=lambda index: place_of(examples.place, rows[index]),
     )
 
 
-def _place(place: Place, row: int) -> str:
+def place_of(place: Place, row: int) -> str:
+    """Where the record of a row stands, for errors."""
     return place(row) if callable(place) else f"{place}:{row + 2}"
 
 
@@ -247,7 +284,7 @@ def encoded(
         model.tokenizer,
         bos,
         model.vocab_size or None,
-        lambda index: _place(examples.place, rows[index]),
+        lambda index: place_of(examples.place, rows[index]),
         need_answers=need_answers,
         need_foils=need_foils,
         rule=str((examples.head.get("task") or {}).get("answers", "single")),

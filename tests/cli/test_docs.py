@@ -18,6 +18,7 @@ from tests.data_dir import CHECKOUT
 PAGES = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (CHECKOUT / "docs").glob("*.md")
 )
+SCRIPT = re.compile(r"^```python\n(.*?save_file.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,6 +48,8 @@ def test_every_command_of_a_page_runs(page: Path, mi: Session) -> None:
     if page.name != "tour.md":  # the other pages speak of files that the tour makes
         small = "cache --task ioi -n 20 ! attribute --tee scores.jsonl ! prune --tee circuit.jsonl ! score"
         mi("pipe", small, "-o", "report.jsonl").ok()
+    for script in SCRIPT.findall(page.read_text()):  # what makes the files that the page goes on with
+        exec(script, {})
     for line in lines_of_mi(page):
         for _, done in shell.run(mi, line):
             assert done.code == 0, f"{name_of(page)}: {line}\n{done.err}"

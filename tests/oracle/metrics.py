@@ -7,7 +7,7 @@ import torch
 
 from tests.oracle.weights import Tensor
 
-WITH_GRADIENT = ("logit-diff", "prob-diff", "normalised-logit", "kl", "js")
+WITH_GRADIENT = ("logit-diff", "prob-diff", "logit", "class-prob", "class-logprob", "normalised-logit", "kl", "js")
 NAMES = (*WITH_GRADIENT, "accuracy", "top-1", "top-5", "top-10")
 
 
@@ -35,6 +35,12 @@ def metric(name: str, logits: Tensor, example: Example, clean_logits: Tensor) ->
         p = torch.exp(logits) / torch.exp(logits).sum()
         zero = torch.zeros((), dtype=logits.dtype)
         return sum((p[i] for i in answers), zero) - sum((p[i] for i in foils), zero)
+    if name == "logit":
+        return _mean([logits[i] for i in answers])
+    if name in ("class-prob", "class-logprob"):
+        p = torch.exp(logits) / torch.exp(logits).sum()
+        total = sum((p[i] for i in answers), torch.zeros((), dtype=logits.dtype))
+        return total if name == "class-prob" else torch.log(total)
     if name == "kl":
         log_p, log_q = torch.log_softmax(clean_logits, 0), torch.log_softmax(logits, 0)
         return -(torch.exp(log_p) * (log_p - log_q)).sum()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from mi.io.schemas.shape import COUNT, NUMBER, Schema, stream, thing
+from mi.io.schemas.shape import COUNT, NUMBER, TEXT, Schema, either, stream, thing
 
-RECORD: Schema = thing(
-    ("layer", "effect", "n"),
-    layer=COUNT,
-    head=COUNT,
-    position=COUNT,
-    effect=NUMBER,
-    se=NUMBER,
-    low=NUMBER,
-    high=NUMBER,
-    normalised=NUMBER,
-    n=COUNT,
+MEASURED: dict[str, Schema] = {
+    "position": COUNT,
+    "effect": NUMBER,
+    "se": NUMBER,
+    "low": NUMBER,
+    "high": NUMBER,
+    "normalised": NUMBER,
+    "n": COUNT,
+}
+RECORD: Schema = either(
+    thing(("layer", "effect", "n"), layer=COUNT, head=COUNT, **MEASURED),
+    thing(("site", "effect", "n"), site=TEXT, **MEASURED),
 )
 SCHEMA = stream(
     "effects",
-    "A record is one place: a layer, perhaps a head and a position, with the mean effect of patching it.",
+    "A record is one place, a layer (perhaps a head) or a site, perhaps at a position: the mean effect of patching it.",
     RECORD,
     required=("patching",),
 )

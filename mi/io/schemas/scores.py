@@ -11,10 +11,11 @@ from mi.io.schemas.shape import COUNT, NUMBER, TEXT, Schema, either, nullable, s
 RECORD: Schema = either(
     thing(("src", "dst", "score"), src=TEXT, dst=TEXT, score=NUMBER),
     thing(("node",), node=TEXT, unit=COUNT, score=nullable(NUMBER)),
+    thing(("site", "score"), site=TEXT, score=NUMBER, se=NUMBER, low=NUMBER, high=NUMBER, n=COUNT),
 )
 SCHEMA = stream(
     "scores",
-    "The blob `scores` holds the scores in the graph's order; a record is one scored edge, node or neuron.",
+    "The blob `scores` holds the scores in the graph's order; a record is one scored edge, node, neuron or site.",
     RECORD,
     required=("graph",),
 )

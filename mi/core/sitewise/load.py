@@ -1,0 +1,160 @@
+"""Any torch module as a model with sites: an encoder, a vision or time-series transformer, what a function returns.
+
+Flows in: a model folder whose config names its class, or a Python file with a function. Flows out: :class:`Module`,
+with frozen weights, in evaluation mode, on one device.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from mi.core import runtime
+from mi.core.model import from_pretrained
+from mi.errors import MiError, UsageError
+from mi.io.models import Located
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a computation over sites takes."""
+
+    module: nn.Module
+    identity: Mapping[str, Any]
+
+    @cached_property
+    def wrapper(self) -> Any:
+        """nnsight's view of the module, through which every run goes."""
+        from nnsight import NNsight
+
+        with warnings.catch_warnings():
+            # BERT calls a submodule `output`, as nnsight calls what a module puts out: `envoys` finds it all the same.
+            warnings.simplefilter("ignore")
+            return NNsight(self.module)
+
+    @cached_property
+    def envoys(self) -> dict[str, Any]:
+        """nnsight's view of each submodule, by the submodule's path."""
+        views = {id(envoy._module): envoy for envoy in self.wrapper.modules()}
+        return {path: views[id(part)] for path, part in self.module.named_modules() if id(part) in views}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Metrics and scores are computed in float32 at least."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+
+def load_located(
+    located: Located,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    tf32: bool = False,
+) -> Module:
+    """The module of a model that has been found.
+
+    Raises:
+        MiError: its files are damaged, of the wrong kind, or lack weights.
+    """
+    runtime.settle(tf32)
+    on, number = runtime.device(device), runtime.dtype(dtype)
+    if located.code is not None:
+        module = _from_function(located, trust_remote_code)
+        module = module if number is None else module.to(number)
+    else:
+        options = {"trust_remote_code": True} if trust_remote_code else {}
+        module = from_pretrained(_class_of(located, trust_remote_code), located, number, allow_pickle, **options)
+    made = wrap(module.to(on), located.id, str(located.config().get("model_type", "")))
+    return Module(made.module, {**made.identity, "revision": located.revision, "weights": located.digest()})
+
+
+def wrap(module: nn.Module, name: str = "module", architecture: str = "") -> Module:
+    """A module in memory (its weights are frozen in place)."""
+    if next(module.parameters(), None) is None:
+        raise MiError(f"{name} has no parameters", "a model without weights has nothing to look into", place="-m")
+    module.eval().requires_grad_(False)
+    # torch would run a whole nn.TransformerEncoderLayer as one kernel, and none of its parts would be passed.
+    torch.backends.mha.set_fastpath_enabled(False)
+    number = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    identity = {"id": name, "architecture": architecture, "dtype": str(number).removeprefix("torch."), "revision": None}
+    return Module(module, identity)
+
+
+def _class_of(located: Located, trust_remote_code: bool) -> Any:
+    """The class named by `architectures`; of a model that brings its own code, the auto class that knows where."""
+    import transformers
+
+    config = located.config()
+    name = str((config.get("architectures") or [""])[0])
+    if trust_remote_code and config.get("auto_map"):
+        auto = next((key for key in sorted(config["auto_map"]) if key.startswith("AutoModel")), None)
+        if auto is not None:
+            return getattr(transformers, auto)
+    found = getattr(transformers, name or "AutoModelForCausalLM", None)
+    if found is None:
+        raise MiError(
+            f"transformers has no class {name}",
+            "a model that brings its own code needs --trust-remote-code",
+            place="-m",
+        )
+    return found
+
+
+def _from_function(located: Located, trust_remote_code: bool) -> nn.Module:
+    """What the function returns, with the weights that lie beside its file."""
+    from safetensors.torch import load_file
+
+    if not trust_remote_code:
+        raise UsageError(f"-m {located.id} runs the code in {located.source.name}", "allow it with --trust-remote-code")
+    weights = located.source.with_suffix(".safetensors")
+    if not weights.is_file():
+        raise MiError(
+            f"{located.id} has no weights: {weights.name} is not beside {located.source.name}",
+            f"write them: safetensors.torch.save_file(module.state_dict(), '{weights.name}')",
+            place="-m",
+        )
+    module = _call(located)
+    try:
+        missing, unexpected = module.load_state_dict(load_file(weights), strict=False)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise MiError(f"{weights.name} does not fit the module: {lines[-1].strip()}", place="-m") from error
+    for fault, names in (("lacks", missing), ("has no place in the module for", unexpected)):
+        if names:
+            raise MiError(f"{weights.name} {fault} {min(names)}", "it is of another module", place="-m")
+    return module
+
+
+def _call(located: Located) -> nn.Module:
+    spec = importlib.util.spec_from_file_location(located.source.stem, located.source)
+    assert spec is not None and spec.loader is not None
+    code = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(code)
+        function = getattr(code, located.function, None)
+        module = function() if callable(function) else None
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise MiError(f"{located.id} fails: {type(error).__name__}: {lines[0]}", place="-m") from error
+    if not callable(function):
+        raise MiError(f"{located.source.name} has no function {located.function}", place="-m")
+    if not isinstance(module, nn.Module):
+        raise MiError(f"{located.id} returns a {type(module).__name__}", "it must return a torch.nn.Module", place="-m")
+    return module
