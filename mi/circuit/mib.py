@@ -15,10 +15,11 @@ import numpy as np
 
 from mi.circuit.graph import Graph
 from mi.circuit.levels import LEVELS, Circuit
-from mi.circuit.transformer import transformer_graph
+from mi.circuit.transformer import most_edges, transformer_graph
 from mi.errors import MiError, UsageError
 
 EXPECTED = "a graph of the MIB benchmark has cfg, nodes and edges"
+FEW = 4_000_000  # edges: more than Llama-3.1-8B has
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -72,16 +73,24 @@ def width(made: ScoredGraph) -> int | None:
     return int(found[0]) if found else None
 
 
-def graph_of(cfg: Any, place: str) -> Graph:
-    """The graph that a file's `cfg` describes."""
+def graph_of(cfg: Any, listed: int, place: str) -> Graph:
+    """The graph that a file's `cfg` describes. `listed`: for how many edges the file has room."""
     good = isinstance(cfg, dict) and all(_is_count(cfg.get(name)) for name in ("n_layers", "n_heads", "d_model"))
     if not good or not isinstance(cfg.get("parallel_attn_mlp"), bool):
         fact = "cfg does not say n_layers, n_heads, parallel_attn_mlp and d_model"
         raise MiError(f"no graph of the benchmark: {fact}", EXPECTED, place=place)
+    check_size(cfg["n_layers"], cfg["n_heads"], listed, place)
     try:
         return transformer_graph(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], cfg["d_model"])
     except MiError as error:
         raise MiError(error.fact, error.hint, place=place) from None
+
+
+def check_size(layers: int, heads: int, listed: int, place: str) -> None:
+    """Refuse a few bytes that describe a graph which would fill the memory."""
+    if most_edges(layers, heads) > FEW + 10 * listed:
+        fact = f"it speaks of {layers} layers of {heads} heads, and lists {listed} edges"
+        raise MiError(fact, "a graph of that size is not read from so small a file", place=place)
 
 
 def _is_count(value: Any) -> bool:

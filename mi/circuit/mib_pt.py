@@ -50,7 +50,7 @@ def from_pt(data: bytes, place: str) -> ScoredGraph:
     if not isinstance(value, dict) or not all(name in value for name in REQUIRED):
         missing = [name for name in REQUIRED if not isinstance(value, dict) or name not in value]
         raise MiError(f"no graph of the benchmark: {', '.join(missing)} missing", place=place)
-    graph = graph_of(value["cfg"], place)
+    graph = graph_of(value["cfg"], int(np.size(value["edges_in_graph"])), place)
     if not _same(value["src_nodes"], graph.nodes[:-1]) or not _same(value["dst_nodes"], graph.receivers):
         raise MiError("its sources or receivers do not stand in the order of the benchmark", place=place)
     dense = (graph.n_sources, len(graph.receivers))

@@ -32,13 +32,13 @@ def pack(
     if output in (None, "-"):
         raise UsageError("pack needs a file to write to", "mi pack scores.jsonl -o results/scores.jsonl")
     found = stream.read(file, stream.KINDS)
-    beside = _examples(found.head, Path(str(output)))
+    beside = examples_beside(found.head, Path(str(output)))
     stream.write(output, found.head, found.records, found.blobs)
     if beside is not None:
         note(f"its examples are in {beside.name}: mi score {Path(str(output)).name} --data {beside.name}")
 
 
-def _examples(head: dict[str, Any], output: Path) -> Path | None:
+def examples_beside(head: dict[str, Any], output: Path) -> Path | None:
     """Write the examples that only the store has; the file, or None where they are found without it."""
     named = head.get("examples") or {}
     source = named.get("source") or {}

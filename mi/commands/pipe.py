@@ -18,7 +18,21 @@ from mi.run import Call, execute, parse
 
 # Commands that can stand in a pipe.
 STAGES = (
-    *("data", "head", "cat", "cache", "patch", "attribute", "search", "merge", "prune", "set", "score", "eval"),
+    *(
+        "data",
+        "import",
+        "head",
+        "cat",
+        "cache",
+        "patch",
+        "attribute",
+        "search",
+        "merge",
+        "prune",
+        "set",
+        "score",
+        "eval",
+    ),
     *("check", "view", "stamp", "log"),
 )
 BETWEEN = "!"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mi.commands.push import Kind, Repo
 from mi.errors import MiError, UsageError
@@ -56,14 +57,17 @@ def pull(
         return
     hub.check_repo(repo)
     with tempfile.TemporaryDirectory() as folder:
-        beside = f"{name.removesuffix('.jsonl')}.*.safetensors"
+        stem = name.removesuffix(".jsonl")
+        wanted = [name, f"{stem}.*.safetensors", f"{stem}.examples.*.jsonl"]
         hint = "without a network, pull from a folder"
-        hub.snapshot(repo, kind=kind, revision=revision, patterns=[name, beside], into=folder, hint=hint)
+        hub.snapshot(repo, kind=kind, revision=revision, patterns=wanted, into=folder, hint=hint)
         _write(repo, Path(folder), name, sha256, output, json)
 
 
 def _write(repo: str, folder: Path, name: str, sha256: str | None, output: str | None, json: bool) -> None:
     """All of it is verified before any of it is written."""
+    from pathlib import Path
+
     from mi.io import blobs, stream
     from mi.io.digests import file_digest
     from mi.show.output import emit
@@ -77,4 +81,34 @@ def _write(repo: str, folder: Path, name: str, sha256: str | None, output: str |
     read = stream.read(str(path), ())
     for blob in read.blobs.values():
         blobs.check(blob)
+    examples = _examples(read.head, path)
     emit(read.head, read.records, read.blobs, output=output, json=json)
+    if examples is not None and output not in (None, "-"):
+        _write_examples(examples, read.head, Path(str(output)))
+
+
+def _examples(head: Mapping[str, Any], path: Path) -> bytes | None:
+    """The examples that lie beside the stream, if they are its own."""
+    from mi.io import canonical
+    from mi.io.examples import examples_digest
+
+    sha = str((head.get("examples") or {}).get("sha256", ""))
+    beside = path.with_name(f"{path.name.removesuffix('.jsonl')}.examples.{sha[:12]}.jsonl")
+    if not sha or not beside.is_file():
+        return None
+    data = beside.read_bytes()
+    records = [canonical.loads(line, f"{beside.name}:{n}") for n, line in enumerate(data.splitlines(), start=1)]
+    if examples_digest(records) != sha:
+        raise MiError("these are not the examples that the stream names", "they were changed", place=beside.name)
+    return data
+
+
+def _write_examples(data: bytes, head: Mapping[str, Any], output: Path) -> None:
+    from mi.io import atomic
+    from mi.show.notes import note
+
+    stem = output.name.removesuffix(".jsonl")
+    beside = output.with_name(f"{stem}.examples.{head['examples']['sha256'][:12]}.jsonl")
+    with atomic.file(beside) as f:
+        f.write(data)
+    note(f"its examples are in {beside.name}: mi score {output.name} --data {beside.name}")

@@ -31,9 +31,9 @@ def push(
 ) -> None:
     """Put a stream and its tensors into a repository of the hub.
 
-    The stream is verified first, and goes up together with the tensors that it names, in one commit. What is printed is
-    the line that gets the same bytes back: the commit pins them, and the digest verifies them. A folder stands for a
-    repository: an exchange without the hub.
+    The stream is verified first, and goes up together with the tensors that it names, in one commit; so do its examples
+    where no generator makes them and the store has them. What is printed is the line that gets the same bytes back: the
+    commit pins them, and the digest verifies them. A folder stands for a repository: an exchange without the hub.
 
     Examples:
 
@@ -48,6 +48,7 @@ def push(
     import tempfile
     from pathlib import Path
 
+    from mi.commands.pack import examples_beside
     from mi.io import atomic, hub, stream
     from mi.io.digests import file_digest
 
@@ -61,6 +62,7 @@ def push(
     hub.check_path(path)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / os.path.basename(path)
+        examples_beside(read.head, copy)
         stream.write(str(copy), read.head, read.records, read.blobs)
         digest = file_digest(copy)
         inside = os.path.dirname(path)

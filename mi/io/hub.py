@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from mi.errors import MiError, RunError, UsageError
 from mi.io import atomic
 
+_UP = "`hf auth login` says who you are; without a network, push to a folder"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -79,7 +80,7 @@ def upload(repo: str, files: Sequence[tuple[str, Path]], *, kind: str, message: 
         adds = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file)) for path, file in files]
         done: Any = api.create_commit(repo, operations=adds, commit_message=message, repo_type=kind)
     except Exception as error:
-        _unreachable(f"the hub did not take {repo}", error, "`hf auth login` says who you are", wrote=True)
+        _unreachable(f"the hub did not take {repo}", error, _UP, wrote=True)
     return str(done.oid), str(done.commit_url)
 
 

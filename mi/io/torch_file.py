@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +69,7 @@ def read(data: bytes, place: str) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = {entry.filename.partition("/")[2]: _content(archive, entry, place) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, RuntimeError, EOFError) as error:
         raise MiError(f"a damaged file of torch: {error}", "was it cut short?", place=place) from None
     if "data.pkl" not in files:
         raise MiError("a zip, but none that torch.save wrote", "it has no data.pkl", place=place)

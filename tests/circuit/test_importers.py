@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from mi.circuit.importers.edges import Shape
 from mi.circuit.mib import ScoredGraph
 from mi.circuit.transformer import transformer_graph
 from mi.errors import MiError, UsageError
+from mi.io import torch_file
 from tests.io.test_torch_file import Hostile
 from tests.seeds import FRESH
 
@@ -350,3 +354,39 @@ def test_no_reader_runs_what_a_file_holds(how: Any, tmp_path: Any, monkeypatch: 
             with pytest.raises(MiError, match="which is no data"):
                 read(how(value))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize("seed", [0, FRESH])
+def test_no_damage_ends_otherwise_than_in_one_error(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    graph = transformer_graph(L, H)
+    files: list[tuple[bytes, Callable[[bytes], Any]]] = [
+        (saved(subgraph(graph, rng.random(graph.n_edges) < 0.5)), lambda data: acdc.read(data, NOTHING, "x")),
+        (pickle.dumps(dict(subgraph(graph, rng.random(graph.n_edges) < 0.5))), lambda d: acdc.read(d, NOTHING, "x")),
+        (saved(modules(graph, rng.random(graph.n_edges))), lambda data: autocircuit.read(data, NOTHING, "x")),
+        (saved(feature_file()), lambda data: feature_circuits.read(data, "x")),
+    ]
+    for data, read in files:
+        for _ in range(100):
+            broken = bytearray(data)
+            for at in rng.integers(0, len(data), rng.integers(1, 4)):
+                broken[at] = rng.integers(256)
+            with contextlib.suppress(MiError):
+                read(bytes(broken))
+            with contextlib.suppress(MiError):
+                read(with_broken_pickle(data, rng))
+
+
+def with_broken_pickle(data: bytes, rng: np.random.Generator) -> bytes:
+    """A file of torch whose zip is whole, so that the fault is in the pickle."""
+    if not torch_file.is_archive(data):
+        return data
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
+        for entry in old.infolist():
+            content = bytearray(old.read(entry))
+            if entry.filename.endswith("data.pkl"):
+                content[rng.integers(len(content))] = rng.integers(256)
+            new.writestr(entry.filename, bytes(content))
+    return packed.getvalue()

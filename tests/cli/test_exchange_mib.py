@@ -76,6 +76,15 @@ def test_what_is_pruned_leaves_the_old_membership_behind(mi: Session) -> None:
     assert all(edge["score"] == 0 for name, edge in value["edges"].items() if name not in kept)
 
 
+def test_an_import_starts_a_pipe_in_one_process(mi: Session) -> None:
+    Path("graph.json").write_bytes((shared("golden", "gpt2-tiny") / "graph.json").read_bytes())
+    mi("pipe", "import mib graph.json ! prune --top 20", "-o", "piped.jsonl").ok()
+    mi("import", "mib", "graph.json", "-o", "scores.jsonl").ok()
+    mi("prune", "scores.jsonl", "--top", "20", "-o", "circuit.jsonl").ok()
+    assert Path("piped.jsonl").read_bytes() == Path("circuit.jsonl").read_bytes()
+    assert mi("pipe", "prune scores.jsonl ! import mib graph.json").code == 2
+
+
 @pytest.mark.parametrize("level", ["node", "neuron"])
 def test_nodes_and_neurons_go_round(level: str, mi: Session) -> None:
     rng = np.random.default_rng(3)
@@ -135,7 +144,7 @@ def test_hostile_and_broken_files_are_one_error(mi: Session) -> None:
     assert "which is no data" in refused(mi, "import", "mib", "bad.pt")
     assert not Path("was-run").exists()
     Path("bad.json").write_text("{}")
-    assert "cfg does not say" in refused(mi, "import", "mib", "bad.json")
+    assert "nodes or edges are missing" in refused(mi, "import", "mib", "bad.json")
     assert "no such file" in refused(mi, "import", "mib", "nowhere.json")
     assert "mi import has mib, acdc" in refused(mi, "import", code=2)
     assert "no format is called 'json'" in refused(mi, "import", "json", code=2)
@@ -244,7 +253,7 @@ def test_reports_that_make_no_results(mi: Session) -> None:
     del rows[3]["value"]
     stream.write("vague.jsonl", {"kind": "report"}, [{**rows[3], "undetermined": "x"}, *rows[:3], *rows[4:]])
     assert "undetermined" in refused(mi, "mib", "results", "vague.jsonl", "--cell", "ioi_gpt2")
-    assert "mi mib has results" in refused(mi, "mib", code=2)
+    assert "mi mib has run, results" in refused(mi, "mib", code=2)
 
 
 def test_cells() -> None:

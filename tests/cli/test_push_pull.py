@@ -12,7 +12,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from mi.io import stream
+from mi.io import store, stream
+from mi.io.examples import examples_digest, split_counts
 from tests.cli import streams
 from tests.cli.conftest import Session
 
@@ -133,6 +134,25 @@ def test_a_folder_stands_for_a_repository(mi: Session) -> None:
     text = Path("there/scores.jsonl").read_bytes()
     Path("there/scores.jsonl").write_bytes(text[:-40])
     assert refused(mi, "pull", "./there", "scores.jsonl", "-o", "x.jsonl")
+
+
+def test_examples_that_only_the_store_has_go_along(mi: Session, hub: Hub) -> None:
+    records = [{**streams.example(index), "note": "mine"} for index in range(4)]
+    named = {"sha256": examples_digest(records), "n": split_counts(records), "source": {"path": "gone.jsonl"}}
+    store.put_examples(records)
+    head = streams.head("circuit", "prune", examples=named)
+    stream.write("circuit.jsonl", head, [{"src": "input", "dst": "logits", "score": 1.0}])
+    for repo in ("./there", "a/b"):
+        line = mi("push", repo, "circuit.jsonl").ok().text
+        done = mi(*shlex.split(line)[1:], "-o", "back.jsonl").ok()
+        (beside,) = Path().glob("back.examples.*.jsonl")
+        assert f"--data {beside.name}" in done.err
+        assert [json.loads(row) for row in beside.read_text().splitlines()] == records
+        beside.unlink()
+    (beside,) = Path("there").glob("*.examples.*.jsonl")
+    beside.write_text(beside.read_text().replace("mine", "yours"))
+    Path("back.jsonl").unlink()
+    assert "not the examples that the stream names" in refused(mi, "pull", "./there", "circuit.jsonl", "-o", "x.jsonl")
 
 
 def test_what_is_refused(mi: Session, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from mi.circuit.mib import ScoredGraph
 from mi.errors import MiError
 from mi.io import torch_file
 
-_HOOK = re.compile(r"blocks\.(\d+)\.(attn\.)?hook_(\w+)")
+_HOOK = re.compile(r"blocks\.(\d{1,6})\.(attn\.)?hook_(\w+)")
 _READS = {"q_input": "q", "k_input": "k", "v_input": "v"}
 _EXPECTED = "ACDC's files map (receiver, index, sender, index) to whether the edge is present, or list such edges"
 Key = tuple[str, str | None]  # the node's name, and for a receiver its branch

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from mi.circuit.importers.edges import Shape
-from mi.circuit.mib import ScoredGraph
+from mi.circuit.mib import ScoredGraph, check_size
 from mi.errors import MiError, UsageError
 from mi.io import torch_file
 
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_(q_input|k_input|v_input|attn_in|mlp_in|resid_post)")
+_HOOK = re.compile(r"blocks\.(\d{1,6})\.hook_(q_input|k_input|v_input|attn_in|mlp_in|resid_post)")
 _EXPECTED = "AutoCircuit's scores map hooks such as blocks.0.hook_q_input to tensors"
 
 
@@ -32,8 +32,9 @@ def read(data: bytes, shape: Shape, place: str, key: str | None = None) -> Score
     widths = {array.shape[-2] for (_, what), array in tensors.items() if what.endswith("_input") or what == "attn_in"}
     if len(widths) != 1:
         raise MiError("the heads of its modules differ in number, or it has none", _EXPECTED, place=place)
-    mlps = any(what == "mlp_in" for _, what in tensors)
-    whole = shape.completed(layers, widths.pop(), mlps, whole=True, place=place)
+    mlps, heads = any(what == "mlp_in" for _, what in tensors), widths.pop()
+    check_size(layers, heads, sum(array.size for array in tensors.values()), place)
+    whole = shape.completed(layers, heads, mlps, whole=True, place=place)
     graph = whole.graph()
     scores = np.zeros(graph.n_edges, dtype=np.float32)
     for (layer, what), array in tensors.items():

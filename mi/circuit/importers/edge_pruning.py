@@ -14,8 +14,8 @@ from mi.circuit.importers.edges import Shape, scored
 from mi.circuit.mib import ScoredGraph
 from mi.errors import MiError
 
-_WRITER = re.compile(r"a\d+\.h\d+|m\d+")
-_READER = re.compile(r"(a\d+\.h\d+)\.([qkv])")
+_WRITER = re.compile(r"a\d{1,6}\.h\d{1,6}|m\d{1,6}")
+_READER = re.compile(r"(a\d{1,6}\.h\d{1,6})\.([qkv])")
 _EXPECTED = 'edges.json of Edge-Pruning is a list of pairs such as ["a0.h1", "a2.h3.q"]'
 
 
@@ -44,6 +44,6 @@ def _edge(writer: str, reader: str, place: str) -> tuple[str, str] | None:
     source = "input" if writer in ("embeds", "tok_embeds") else writer
     head = _READER.fullmatch(reader)
     receiver = f"{head[1]}<{head[2]}>" if head else "logits" if reader == "resid_post" else reader
-    if not (source == "input" or _WRITER.fullmatch(source)) or not (head or re.fullmatch(r"m\d+|logits", receiver)):
+    if not (source == "input" or _WRITER.fullmatch(source)) or not (head or re.fullmatch(r"m\d{1,6}|logits", receiver)):
         raise MiError(f"{[writer, reader]} is no edge of Edge-Pruning", _EXPECTED, place=place)
     return source, receiver

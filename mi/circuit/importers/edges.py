@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mi.circuit.graph import Graph
-from mi.circuit.mib import ScoredGraph
+from mi.circuit.mib import ScoredGraph, check_size
 from mi.circuit.transformer import transformer_graph
 from mi.errors import MiError, UsageError
 
-_NODE = re.compile(r"a(\d+)\.h(\d+)|m(\d+)")
+_NODE = re.compile(r"a(\d{1,6})\.h(\d{1,6})|m(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def scored(
 ) -> ScoredGraph:
     """The graph in which these edges have these scores, and those that are kept are in the circuit."""
     layers, heads, mlps = extent(name for edge in edges for name in edge)
+    if shape.n_layers is None:
+        check_size(layers, heads, len(edges), place)
     graph = shape.completed(layers, heads, mlps, whole=whole, place=place).graph()
     found = graph.find([source for source, _ in edges], [receiver for _, receiver in edges])
     unknown = np.flatnonzero(found < 0)

@@ -23,7 +23,7 @@ from mi.io import torch_file
 from mi.io.torch_file import Object, Sparse
 
 METRIC, SINK = "y", "logits"
-_SUBMODULE = re.compile(r"(attn|mlp|resid)_(\d+)")
+_SUBMODULE = re.compile(r"(attn|mlp|resid)_(\d{1,6})")
 _IN_LAYER = ("attn", "mlp", "resid")
 _EXPECTED = "the file of a sparse feature circuit has nodes and edges, by submodule"
 MOST_EDGES = 50_000_000
