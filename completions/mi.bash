@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph plot head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -725,6 +725,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'view --by')
+            _mi_words 'head layer receiver'
+            return
+            ;;
         'view --output' | 'view -o')
             :
             return
@@ -742,6 +746,30 @@ _mi() {
             return
             ;;
         'graph --output' | 'graph -o')
+            :
+            return
+            ;;
+        'plot --what')
+            _mi_words 'curve measures examples histogram heads map roc'
+            return
+            ;;
+        'plot --to')
+            _mi_words 'svg png text'
+            return
+            ;;
+        'plot --x')
+            _mi_words 'log linear'
+            return
+            ;;
+        'plot --measure')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'plot --title')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'plot --output' | 'plot -o')
             :
             return
             ;;
@@ -1079,8 +1107,9 @@ _mi() {
             'diff') _mi_words '--atol --help --json --output --quiet --rtol --top -h -o -q' ;;
             'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
-            'view') _mi_words '--head --help --json --output --quiet --svg --top -H -h -o -q' ;;
+            'view') _mi_words '--by --head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'graph') _mi_words '--by --help --output --quiet --to --top -h -o -q' ;;
+            'plot') _mi_words '--help --measure --output --quiet --title --to --what --x -h -o -q' ;;
             'head') _mi_words '--help --json --number --output --quiet -h -n -o -q' ;;
             'cat') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'split') _mi_words '--by --fraction --help --json --only --output --quiet --seed -h -o -q' ;;

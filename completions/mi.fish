@@ -17,6 +17,7 @@ complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its 
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a graph -d 'draw a circuit: SVG, HTML, DOT or PNG'
+complete -c mi -n __fish_use_subcommand -a plot -d 'plot reports, scores or effects, as a picture or as text'
 complete -c mi -n __fish_use_subcommand -a head -d 'keep the first records of a stream'
 complete -c mi -n __fish_use_subcommand -a cat -d 'join several sets of examples into one'
 complete -c mi -n __fish_use_subcommand -a split -d 'take a set of examples apart, by a field or at random'
@@ -347,6 +348,7 @@ complete -c mi -n '__fish_seen_subcommand_from view' -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l head -s H -d 'Show the head only.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l top -d 'Show N rows; 0 is all. Edges: the largest scores.' -x
 complete -c mi -n '__fish_seen_subcommand_from view' -l json -d 'Write head, records and end as JSON lines; scores become one record per edge.'
+complete -c mi -n '__fish_seen_subcommand_from view' -l by -d 'Sum scores by head or MLP, by layer, or by what reads them.' -x -a 'head layer receiver'
 complete -c mi -n '__fish_seen_subcommand_from view' -l svg -d 'Write a map of effects as an SVG picture.'
 complete -c mi -n '__fish_seen_subcommand_from view' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l quiet -s q -d 'No notes and no progress on stderr.'
@@ -359,6 +361,16 @@ complete -c mi -n '__fish_seen_subcommand_from graph' -l by -d 'Draw every head,
 complete -c mi -n '__fish_seen_subcommand_from graph' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from graph' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from plot' -F
+complete -c mi -n '__fish_seen_subcommand_from plot' -l what -d 'What to plot; if not given, what the streams are best seen as.' -x -a 'curve measures examples histogram heads map roc'
+complete -c mi -n '__fish_seen_subcommand_from plot' -l to -d 'Kind of picture; if not given, that of the output\'s name, else svg.' -x -a 'svg png text'
+complete -c mi -n '__fish_seen_subcommand_from plot' -l x -d 'Axis of circuit sizes; areas are true if linear.' -x -a 'log linear'
+complete -c mi -n '__fish_seen_subcommand_from plot' -l measure -d 'A measure to show; may be given again.' -x
+complete -c mi -n '__fish_seen_subcommand_from plot' -l title -d 'Write TEXT above the plot.' -x
+complete -c mi -n '__fish_seen_subcommand_from plot' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from plot' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from plot' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from head' -F
 complete -c mi -n '__fish_seen_subcommand_from head' -l number -s n -d 'How many records to keep.' -x

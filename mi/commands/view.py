@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mi.errors import UsageError
 from mi.io import atomic, canonical, stream
@@ -38,6 +38,10 @@ def view(
     json: Annotated[
         bool, Option("--json", help="Write head, records and end as JSON lines; scores become one record per edge.")
     ] = False,
+    by: Annotated[
+        Literal["head", "layer", "receiver"] | None,
+        Option("--by", show_default=False, help="Sum scores by head or MLP, by layer, or by what reads them."),
+    ] = None,
     svg: Annotated[bool, Option("--svg", help="Write a map of effects as an SVG picture.")] = False,
     output: Output = None,
     quiet: Quiet = False,
@@ -46,19 +50,22 @@ def view(
 
     A table of edges is sorted by the size of the score. On a terminal it has as many rows as fit, elsewhere all of
     them. NAME is a node, a receiver or an edge, and may hold * ? and [...]: 'a9.*->logits' means the edges from the
-    heads of layer 9 to the logits, m3 every edge into or out of m3.
+    heads of layer 9 to the logits, m3 every edge into or out of m3. --by adds up the scores of what belongs together.
 
     With --json, records can be taken through jq and sealed again with mi stamp.
 
     Examples:
       mi view scores.jsonl --top 20
       mi view circuit.jsonl 'a9.*->logits'
+      mi view scores.jsonl --by head --top 10
       mi cache --task ioi | mi attribute | mi view -H
       mi view effects.jsonl --svg -o effects.svg
       mi view --json scores.jsonl | jq -c 'select(.mi or .score > 0.1)' | mi stamp | mi prune
     """
     file, names = _split(what or [])
     found = stream.read(file, stream.KINDS)
+    if by and (found.kind not in EDGES or json or head_only or svg):
+        raise UsageError("--by is for a table of scores or of a circuit", "mi attribute and mi prune make them")
     if svg:
         if found.kind != "effects" or json or head_only or names:
             raise UsageError("--svg draws the whole of an effects stream", "mi patch makes one")
@@ -76,6 +83,9 @@ def view(
     rows = top or None if top is not None else rows_that_fit() if wants_table(output, json) else None
     if names and found.kind not in EDGES:
         raise UsageError(f"a {found.kind} stream holds no edges to choose by name", "leave the names away")
+    if by:
+        _tables([_grouped(found, by, names, rows)], output)
+        return
     _tables(tables(shown(found.head, found.records, found.blobs), Wanted(rows, names, top is not None)), output)
 
 
@@ -118,6 +128,14 @@ def _picture(found: stream.Stream, output: str | None) -> None:
     if not found.records:
         raise UsageError("there is no place to draw", "make the effects again with mi patch")
     _text(svg(one_line(found.head), found.head, found.records), output)
+
+
+def _grouped(found: stream.Stream, by: str, names: Sequence[str], rows: int | None) -> Table:
+    from mi.show.edges import edges_of
+    from mi.show.grouped import grouped_table
+
+    tensors = shown(found.head, [], found.blobs).tensors if _packed(found) else None
+    return grouped_table(found.head, edges_of(found.head, found.records, tensors), by, names, rows)
 
 
 def _tables(made: list[Table], output: str | None) -> None:

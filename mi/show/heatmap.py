@@ -1,4 +1,5 @@
-"""A map of effects: head and records of an `effects` stream in; a table with coloured cells or an SVG picture out.
+"""A map of places, as of effects: head and records of an `effects` stream in; a table with coloured cells or an SVG
+picture out. `mi/show/heads.py` draws scores of heads by the same grid.
 
 What a cell says is the share of the difference between the runs (or the effect itself, where there is no share). Blue
 is positive: the place carries what the clean prompt has. White is nothing; the largest effect has the full colour.
@@ -6,12 +7,12 @@ is positive: the place carries what the clean prompt has. White is nothing; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from mi.show.numbers import number
+from mi.show.picture.canvas import safe
 from mi.show.table import Column, Table
 
 Record = Mapping[str, Any]
@@ -41,6 +42,7 @@ class Grid:
     column_axis: str
     cells: Sequence[Sequence[Record | None]]
     measure: str  # the field that is drawn: normalised or effect
+    what: str = "effect"
 
     @property
     def largest(self) -> float:
@@ -61,12 +63,8 @@ def grid(head: Mapping[str, Any], records: Sequence[Record]) -> Grid:
         "head,position": (_head, _position, "head", "position"),
         "layer,head": (_layer, _only_head, "layer", "head"),
         "layer": (_layer, lambda record: 0, "layer", ""),
-        "site": (_site, lambda record: 0, "site", ""),
-        "site,position": (_site, _position, "site", "position"),
-    }[by if by in ("layer,position", "head,position", "layer,head", "site", "site,position") else "layer"]
+    }[by if by in ("layer,position", "head,position", "layer,head") else "layer"]
     rows, columns = sorted({row_of(r) for r in records}), sorted({column_of(r) for r in records})
-    if row_axis == "site":  # in the order of a run, as the stream has them
-        rows = list(dict.fromkeys(row_of(r) for r in records))
     found = {(row_of(record), column_of(record)): record for record in records}
     heads = head.get("graph", {}).get("params", {}).get("n_heads", 0)
     shared = all("head" in r for r in records) and len({r["head"] for r in records}) < heads
@@ -86,10 +84,6 @@ def grid(head: Mapping[str, Any], records: Sequence[Record]) -> Grid:
 
 def _layer(record: Record) -> Any:
     return record["layer"]
-
-
-def _site(record: Record) -> Any:
-    return record["site"]
 
 
 def _position(record: Record) -> Any:
@@ -135,19 +129,24 @@ def heat_tables(title: str, head: Mapping[str, Any], records: Sequence[Record], 
     if not records:
         return [Table([], [], title, notes=("0 places",))]
     drawn = grid(head, records)
+    unit = "% of the difference between the runs" if drawn.measure == "normalised" else "mean effect on the metric"
+    return [grid_table(title, drawn, filter(None, [about(head)]), unit, len(records), top)]
+
+
+def grid_table(title: str, drawn: Grid, said: Iterable[str], unit: str, places: int, top: int | None = None) -> Table:
+    """Any grid as a table. `said`: lines below it; `unit`: what a figure is."""
     shown = range(len(drawn.rows))[:top]
     short = [column.split(" ")[0] for column in drawn.columns]
     columns = [Column(drawn.row_axis), *(Column(name, right=True) for name in short)]
     percent = drawn.measure == "normalised"
     rows = [[drawn.rows[r], *(_figure(cell, drawn, percent) for cell in drawn.cells[r])] for r in shown]
     heat = [[None, *(drawn.heat(cell) for cell in drawn.cells[r])] for r in shown]
-    notes = [about(head)] if about(head) else []
+    notes = [*said]
     across = f", {drawn.column_axis}s across" if drawn.column_axis else ""
-    unit = "% of the difference between the runs" if percent else "mean effect on the metric"
-    notes.append(f"{unit}{across}; {len(shown)} of {len(drawn.rows)} {drawn.row_axis}s, {len(records):,} places")
+    notes.append(f"{unit}{across}; {len(shown)} of {len(drawn.rows)} {drawn.row_axis}s, {places:,} places")
     if drawn.column_axis == "position" and any(" " in column for column in drawn.columns):
         notes.append("positions: " + ", ".join(drawn.columns))
-    return [Table(columns, rows, title, notes, heat)]
+    return Table(columns, rows, title, notes, heat)
 
 
 def _figure(cell: Record | None, drawn: Grid, percent: bool) -> str:
@@ -218,37 +217,42 @@ STYLE = (
 
 def svg(title: str, head: Mapping[str, Any], records: Sequence[Record]) -> str:
     """The map as one SVG file: no scripts, no fonts of its own, every cell with its numbers as a tooltip."""
-    drawn = grid(head, records)
+    return picture(title, about(head), grid(head, records))
+
+
+def picture(title: str, below: str, drawn: Grid) -> str:
+    """Any grid, with its title and a line below that."""
     n_rows, n_columns = len(drawn.rows), len(drawn.columns)
     figures = n_columns <= FIGURES_IN
     high = CELL if n_rows <= 60 else 14
-    wide = CELL + 6 if figures else 14
+    percent = drawn.measure == "normalised"
+    longest = max(len(_figure(cell, drawn, percent)) for row in drawn.cells for cell in row)
+    wide = max(CELL + 6, 8 + round(LETTER * 10 / 11 * longest)) if figures else 14
     turned = max(map(len, drawn.columns)) > 3
     left = 14 + LETTER * max(map(len, [drawn.row_axis, *drawn.rows]))
     header = (LETTER * max(map(len, drawn.columns)) if turned else LINE) + 8
     top = 52 + header
-    below = about(head)
     width = max(left + n_columns * wide + 90, 20 + 7.8 * len(title), 20 + LETTER * len(below))
     height = top + max(n_rows * high, 140) + 40
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-            f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
+            f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{safe(title)}">'
         ),
         f"<style>{STYLE}</style>",
-        f'<rect width="100%" height="100%" fill="#fff"/><text class="t" x="10" y="20">{escape(title)}</text>',
-        f'<text class="a" x="10" y="38">{escape(below)}</text>',
-        f'<text class="a" x="{left - 8:.1f}" y="{top - 8:.1f}" text-anchor="end">{escape(drawn.row_axis)}</text>',
-        f'<text class="a" x="{left:.1f}" y="{top + n_rows * high + 20:.1f}">{escape(drawn.column_axis)}</text>',
+        f'<rect width="100%" height="100%" fill="#fff"/><text class="t" x="10" y="20">{safe(title)}</text>',
+        f'<text class="a" x="10" y="38">{safe(below)}</text>',
+        f'<text class="a" x="{left - 8:.1f}" y="{top - 8:.1f}" text-anchor="end">{safe(drawn.row_axis)}</text>',
+        f'<text class="a" x="{left:.1f}" y="{top + n_rows * high + 20:.1f}">{safe(drawn.column_axis)}</text>',
     ]
     for column, name in enumerate(drawn.columns):
         x = left + (column + 0.5) * wide
         turn = f' transform="rotate(-90 {x + 4:.1f} {top - 8:.1f})" x="{x + 4:.1f}"' if turned else f' x="{x:.1f}"'
         anchor = "start" if turned else "middle"
-        parts.append(f'<text{turn} y="{top - 8:.1f}" text-anchor="{anchor}">{escape(name)}</text>')
+        parts.append(f'<text{turn} y="{top - 8:.1f}" text-anchor="{anchor}">{safe(name)}</text>')
     for row, name in enumerate(drawn.rows):
         y = top + row * high
-        parts.append(f'<text x="{left - 8:.1f}" y="{y + high / 2 + 4:.1f}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{left - 8:.1f}" y="{y + high / 2 + 4:.1f}" text-anchor="end">{safe(name)}</text>')
         for column, cell in enumerate(drawn.cells[row]):
             parts += _square(drawn, cell, (row, column), (left + column * wide, y, wide, high), figures)
     parts += _scale(drawn, left + n_columns * wide + 24, top)
@@ -266,14 +270,16 @@ def _square(
         return []
     x, y, wide, high = box
     heat = drawn.heat(cell)
-    says = f"{drawn.rows[place[0]]}, {drawn.column_axis} {drawn.columns[place[1]]}: effect {number(cell['effect'])}"
+    says = (
+        f"{drawn.rows[place[0]]}, {drawn.column_axis} {drawn.columns[place[1]]}: {drawn.what} {number(cell['effect'])}"
+    )
     if "se" in cell:
         says += f" ± {number(cell['se'], 2)}"
     if "normalised" in cell:
         says += f", {100 * cell['normalised']:.1f} % of the difference"
     made = [
         (
-            f'<g><title>{escape(says)}</title><rect x="{x:.1f}" y="{y:.1f}" width="{wide}" height="{high}" '
+            f'<g><title>{safe(says)}</title><rect x="{x:.1f}" y="{y:.1f}" width="{wide}" height="{high}" '
             f'fill="{colour(heat)}" stroke="#e4e4e4" stroke-width=".5"/>'
         )
     ]

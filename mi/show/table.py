@@ -51,10 +51,10 @@ def write(tables: Iterable[Table], out: TextIO | None = None) -> None:
     """Draw tables on stdout, in colour if it is a terminal."""
     out = out or sys.stdout
     for index, table in enumerate(tables):
-        out.write(("\n" if index else "") + (_drawn(table) if out.isatty() else plain(table)))
+        out.write(("\n" if index else "") + (drawn(table) if out.isatty() else plain(table)))
 
 
-def _drawn(table: Table) -> str:
+def drawn(table: Table) -> str:
     if not table.heat:
         return _pretty(table)
     from mi.show.heatmap import painted

@@ -12,6 +12,7 @@ from mi.circuit import literature
 from mi.errors import UsageError
 from mi.io import stream
 from tests.cli.conftest import Session, mi  # noqa: F401  # a fixture
+from tests.data_dir import CHECKOUT
 
 HEADS = {
     "mover": "9.9 10.0 9.6 10.10 10.6 10.2 10.1 11.2 9.7 9.0 11.9 10.7 11.10",
@@ -82,6 +83,13 @@ def test_the_circuit_of_docstrings() -> None:
     assert len(found) == 37 - 13
     assert len({name.split("->")[1] for name in found} - {"logits"}) == 13
     assert {"a0.h5->a1.h4<v>", "a1.h4->a2.h0<v>", "a2.h0->a3.h6<k>", "a3.h0->logits"} <= found
+
+
+def test_the_page_says_how_large_they_are() -> None:
+    page = (CHECKOUT / "docs" / "interchange.md").read_text()
+    for name in literature.NAMES:
+        size = f"{len(names(name)):,} of {literature.get(name).graph.n_edges:,}"
+        assert any(line.startswith(f"| `{name}` |") and line.endswith(f"| {size} |") for line in page.splitlines())
 
 
 def test_an_unknown_circuit() -> None:

@@ -21,6 +21,7 @@ BRANCH_COLOURS = {"q": "#cc79a7", "k": "#009e73", "v": "#e69f00"}
 LETTER = 6.7  # pixels of one letter at 11 px: the widest of the fonts below
 FONT = "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 STYLE = f"text{{font:11px {FONT};fill:{INK}}}.t{{font-size:14px;font-weight:600}}.s{{font-size:9px}}.d{{fill:{DIM}}}"
+BOLD = ".b{font-weight:600}"
 
 
 def safe(text: object) -> str:

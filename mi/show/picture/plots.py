@@ -1,0 +1,183 @@
+"""Which plot shows which streams: verified streams and a wish in, SVG or text out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mi.errors import MiError, UsageError
+from mi.io.stream import Stream
+from mi.show import heads, heatmap, table
+from mi.show.edges import Edges, edges_of
+from mi.show.head import one_line
+from mi.show.nodes import Listed, Nodes
+from mi.show.output import shown
+from mi.show.picture import curve, distribution, measures, series
+from mi.show.picture import text as letters
+from mi.show.report import report_tables
+from mi.show.table import Table
+
+TAKES = {  # what each plot is of
+    "curve": ("report",),
+    "measures": ("report",),
+    "examples": ("report",),
+    "roc": ("report",),
+    "histogram": ("scores", "circuit"),
+    "heads": ("scores", "circuit"),
+    "map": ("effects",),
+}
+ONE = ("examples", "heads", "map")  # plots of one stream
+EXAMPLES = 20  # rows of a table of examples
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn: which plot of which streams, under which title."""
+
+    what: str
+    streams: Sequence[Stream]
+    title: str
+    log: bool = True
+    measure: Sequence[str] = ()
+
+    @property
+    def first(self) -> Stream:
+        return self.streams[0]
+
+
+def wanted(
+    streams: Sequence[Stream], what: str | None, title: str | None, log: bool = True, measure: Sequence[str] = ()
+) -> Plot:
+    """A plot that can be drawn.
+
+    Raises:
+        MiError: these streams have no such plot.
+    """
+    chosen = what or _fitting(streams)
+    _check(chosen, streams)
+    return Plot(chosen, streams, title or _title(streams), log, measure)
+
+
+def _fitting(streams: Sequence[Stream]) -> str:
+    """The plot that these streams are best seen as."""
+    kind = streams[0].kind
+    if kind != "report":
+        return {"effects": "map"}.get(kind, "histogram")
+    summaries = [record for stream in streams for record in stream.records if "summary" in record]
+    if any("tpr" in record for record in summaries):
+        return "roc"
+    return "curve" if any(record.get("nominal") is not None for record in summaries) else "measures"
+
+
+def _check(what: str, streams: Sequence[Stream]) -> None:
+    for each in streams:
+        if each.kind not in TAKES[what]:
+            needed = " or ".join(TAKES[what])
+            raise MiError(f"a {each.kind} has no plot '{what}', which is of a {needed}", place=each.origin)
+    if what in ONE and len(streams) > 1:
+        raise UsageError(f"'{what}' is a plot of one stream", "plot them one by one")
+    summaries = [record for stream in streams for record in stream.records if "summary" in record]
+    if what == "curve" and not any(record["summary"] == "faithfulness" for record in summaries):
+        raise MiError("no report holds a faithfulness", "mi score makes one", place=streams[0].origin)
+    if what == "roc" and not any("tpr" in record for record in summaries):
+        raise MiError("no report holds a ROC curve", "mi eval ground-truth makes one", place=streams[0].origin)
+
+
+def _title(streams: Sequence[Stream]) -> str:
+    names = list(dict.fromkeys(one_line(stream.head) for stream in streams))
+    return names[0] if len(names) == 1 else f"{len(streams)} {streams[0].kind}s"
+
+
+def _about(streams: Sequence[Stream]) -> str:
+    """How it was found and scored, as far as all streams agree."""
+    heads = [stream.head for stream in streams]
+    said = []
+    for part, keys in (("attribution", ("method", "ablation", "metric")), ("scoring", ("split", "n"))):
+        for key in keys:
+            values = {str(head.get(part, {}).get(key)) for head in heads}
+            if len(values) == 1 and (value := values.pop()) != "None":
+                said.append(f"{value} examples" if key == "n" else value)
+    return ", ".join(said)
+
+
+def svg(plot: Plot) -> str:
+    first, name, about = plot.first, plot.title, _about(plot.streams)
+    if plot.what == "map":
+        return heatmap.svg(name, first.head, first.records)
+    if plot.what == "heads":
+        return heatmap.picture(name, _of_heads(first), heads.grid(_scored(first)))
+    if plot.what == "histogram":
+        return distribution.histograms_svg(name, about, _histograms(plot.streams), _scored(first).what)
+    if plot.what == "examples":
+        metric = str(first.head.get("scoring", {}).get("metric", "metric"))
+        return distribution.examples_svg(name, about, _examples(first), metric)
+    found = series.series(plot.streams)
+    if plot.what == "roc":
+        return curve.roc_svg(name, about, found)
+    if plot.what == "measures":
+        return measures.svg(name, about, found, _measures(plot))
+    return curve.svg(name, about, found, plot.log)
+
+
+def text(plot: Plot, coloured: bool) -> str:
+    """The same with letters. `coloured`: for a terminal."""
+    if plot.what == "curve":
+        found = series.series(plot.streams)
+        width = shutil.get_terminal_size((100, 24)).columns
+        notes = curve.notes_of(found, plot.log, drawn=letters.LEGEND)
+        return letters.curves(plot.title, found, notes, width, plot.log)
+    draw = table.drawn if coloured and sys.stdout.isatty() else table.plain
+    return "\n".join(draw(each) for each in _tables(plot))
+
+
+def _tables(plot: Plot) -> list[Table]:
+    first, name = plot.first, plot.title
+    if plot.what == "map":
+        return heatmap.heat_tables(name, first.head, first.records, None)
+    if plot.what == "heads":
+        drawn = heads.grid(_scored(first))
+        places = sum(cell is not None for row in drawn.cells for cell in row)
+        return [heatmap.grid_table(name, drawn, [], _of_heads(first), places)]
+    if plot.what == "histogram":
+        return [letters.histogram(name, each, _scored(first).what) for each in _histograms(plot.streams)]
+    if plot.what == "measures":
+        return letters.measures(name, series.series(plot.streams), _measures(plot))
+    rows = EXAMPLES if plot.what == "examples" else 0
+    return [made for each in plot.streams for made in report_tables(name, each.head, each.records, rows)]
+
+
+def _scored(stream: Stream) -> Edges | Nodes | Listed:
+    tensors = shown(stream.head, [], stream.blobs).tensors if "scores" in stream.blobs else None
+    return edges_of(stream.head, stream.records, tensors)
+
+
+def _histograms(streams: Sequence[Stream]) -> list[distribution.Histogram]:
+    return [
+        distribution.histogram(label, _scored(stream).score)
+        for label, stream in zip(series.labels(streams), streams, strict=True)
+    ]
+
+
+def _of_heads(stream: Stream) -> str:
+    level = _scored(stream).what
+    return {"edge": "sum of the scores of the edges out of each head"}.get(level, f"sum of the scores of its {level}s")
+
+
+def _examples(stream: Stream) -> list[dict[str, Any]]:
+    found = [r for r in stream.records if "summary" not in r and "clean" in r and r.get("nominal") is None]
+    if not found:
+        raise MiError("the report has no circuit of one size", "score a circuit, not scores", place=stream.origin)
+    return found
+
+
+def _measures(plot: Plot) -> list[str]:
+    found = series.series(plot.streams)
+    names = measures.names(found, plot.measure)
+    if not names or set(plot.measure) - set(names):
+        there = ", ".join(measures.names(found) or ["none"])
+        missing = ", ".join(sorted(set(plot.measure) - set(names))) or "a measure"
+        raise MiError(f"no report has {missing}", f"measures here: {there}", place=plot.first.origin)
+    return names
