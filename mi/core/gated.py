@@ -2,7 +2,8 @@
 
 The edge u -> v carries ``g a_u + (1 - g) a'_u``, where a_u is what u computes in this very run and a'_u its
 replacement. So a receiver reads ``base_v + sum_u g_uv (a_u - a'_u)``, with the base made of replacements and of what
-belongs to no node (`masked`); gates of 0 and 1 are a circuit. Minus the gradient at gates of 1 is EAP (spec B1).
+belongs to no node (`masked`); gates of 0 and 1 are a circuit. Minus the gradient at gates of 1 is EAP (spec B1). Where
+a norm stands between a layer's heads and the stream, each receiver has the norm of its own sum of them (spec A4).
 
 All differences of a run stand in one table [source, row, pos, d_model], written once and read by every receiver, and so
 do their gradients: a matrix product [receiver, source] x [source, row x pos x d_model] a layer, and no copy for each
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core import replacement
+from mi.core import ports, replacement
 from mi.core.adapters import Layer
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
@@ -29,7 +30,7 @@ from mi.core.layout import LayerRows
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
-from mi.core.receivers import project, projection_ports, receiver_weights
+from mi.core.receivers import join, project, projection_ports, receiver_weights
 from mi.core.replacement import Replacement
 
 
@@ -40,6 +41,13 @@ class Streams:
     attention: list[Float[Tensor, "batch pos d_model"]]
     mlp: list[Float[Tensor, "batch pos d_model"]]
     final: Float[Tensor, "batch pos d_model"]
+    attended: list[Float[Tensor, "_ _ d_model"]]  # what the heads of a layer write together; only of post-norms
+    entering: list[Float[Tensor, "_ _ d_model"]]  # what of it enters the stream
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Streams:
+        every = (self.attention, self.mlp, [self.final], self.attended, self.entering)
+        attention, mlp, (final,), attended, entering = ([function(t) for t in part] for part in every)
+        return Streams(attention, mlp, final, attended, entering)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         kept = [self.embed, self.clean_logits, self.replaced.embed, *self.replaced.z, *self.replaced.mlp]
-        kept += [*self.streams.attention, *self.streams.mlp, self.streams.final]
+        streams = self.streams
+        kept += [*streams.attention, *streams.mlp, streams.final, *streams.attended, *streams.entering]
         return sum(tensor.untyped_storage().nbytes() for tensor in kept)
 
 
@@ -76,15 +85,18 @@ def replaced_streams(model: Model, replaced: Outputs, shape: Sequence[int]) -> S
     positions = adapter.positions(shape[1])
     if positions is not None:
         stream = stream + positions
-    attention, mlp = [], []
+    made = Streams([], [], stream, [], [])
     for layer, z, wrote in zip(adapter.layers, replaced.z, replaced.mlp, strict=True):
-        attention.append(stream)
-        stream = stream + z @ layer.output_weight.flatten(0, 1)
-        if layer.output_bias is not None:
-            stream = stream + layer.output_bias
-        mlp.append(stream)
+        made.attention.append(stream)
+        attended = layer.attended(z)
+        entering = layer.attention_post_norm(attended)
+        if adapter.has_post_norms:
+            made.attended.append(attended)
+            made.entering.append(entering)
+        before, stream = stream, stream + entering
+        made.mlp.append(before if adapter.roles.parallel else stream)
         stream = stream + wrote
-    return Streams(attention, mlp, stream)
+    return replace(made, final=stream)
 
 
 def repeated(batch: Batch, copies: int) -> Batch:
@@ -193,13 +205,13 @@ class _WriteHeads(torch.autograd.Function):
 
 
 class _Mix(torch.autograd.Function):
-    """What receivers read: base + gates x differences, [receiver, row, pos, d_model]."""
+    """What receivers read: base + gates x differences of some rows of the table, [receiver, row, pos, d_model]."""
 
     @staticmethod
-    def forward(ctx: Any, table: Table, count: int, gates: Tensor, base: Tensor, token: Tensor) -> Tensor:
-        ctx.table, ctx.count, ctx.base_shape = table, count, base.shape
+    def forward(ctx: Any, table: Table, rows: slice, gates: Tensor, base: Tensor, token: Tensor) -> Tensor:
+        ctx.table, ctx.rows, ctx.base_shape = table, rows, base.shape
         ctx.save_for_backward(gates)
-        wide = table.wide[:count].flatten(2)  # [source, row, pos*d_model]
+        wide = table.wide[rows].flatten(2)  # [source, row, pos*d_model]
         base = base.expand(wide.shape[1], *base.shape[1:]).flatten(1)
         shape = (gates.shape[-2], *table.wide.shape[1:])
         if gates.ndim == 2:
@@ -212,7 +224,7 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         (gates,) = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        wide, into = (t[: ctx.count].flatten(2) for t in (ctx.table.wide, ctx.table.gradient))
+        wide, into = (t[ctx.rows].flatten(2) for t in (ctx.table.wide, ctx.table.gradient))
         by_receiver = gradient.flatten(2)  # [receiver, row, pos*d_model]
         if gates.ndim == 2:
             into.flatten(1).addmm_(gates.T, by_receiver.flatten(1))
@@ -240,6 +252,7 @@ class Run:
         self._model, self._replaced, self._streams = model, replaced, streams
         self._matrix, self._table, self._shape = matrix, table, rows
         self._written: list[int] = []  # sources, in the order of the table's rows
+        self._of_heads: list[tuple[Layer, slice]] = []  # the rows of each layer's heads
         self._token = matrix.new_zeros((), requires_grad=torch.is_grad_enabled())
 
     def begin(self, embed: Float[Tensor, "batch pos d_model"]) -> None:
@@ -251,6 +264,9 @@ class Run:
         table = self._table.wide[:count].unflatten(1, (-1, differences.shape[1]))
         table.copy_(differences.unsqueeze(1))
         self._written = list(range(count))
+        for layer, rows in zip(self._model.adapter.layers, self._model.layout.layers, strict=True):
+            if rows.heads[-1] < count:
+                self._of_heads.append((layer, slice(rows.heads[0], rows.heads[-1] + 1)))
 
     def edits(self) -> list[Edit]:
         model, roles = self._model, self._model.adapter.roles
@@ -264,27 +280,37 @@ class Run:
         return self._inputs(self._streams.final, [self._model.layout.logits_receiver])[0]
 
     def layer_edits(self, layer: Layer, rows: LayerRows) -> list[Edit]:
-        roles = self._model.adapter.roles
-        base = f"{roles.blocks}.{layer.index}"
-        ports = projection_ports(self._model.adapter, layer)
         own: list[Tensor] = []
 
         def receive(number: int) -> Callable[[Tensor], Tensor]:
             def give(_: Tensor) -> Tensor:
                 if not own:
-                    own[:] = self._projections(layer, rows)
-                return own[number] if len(ports) == 3 else torch.cat(own, dim=-1)
+                    own[:] = join(layer, self._projections(layer, rows))
+                return own[number]
 
             return give
 
-        heads, mlp = Port(f"{base}.{roles.heads_out}", "in"), Port(f"{base}.{roles.mlp_norm}", "in")
+        silent = dict.fromkeys((ports.attended(layer), ports.attention_out(layer)))
         return [
-            *(Edit(port, receive(number), replaces=True) for number, port in enumerate(ports)),
-            Edit(heads, lambda z: self._heads_wrote(layer, rows, z)),
-            Edit(Port(heads.path, "out"), self._nothing, replaces=True),
-            Edit(mlp, lambda _: self._inputs(self._streams.mlp[layer.index], [rows.mlp_receiver])[0]),
-            Edit(Port(f"{base}.{roles.mlp}", "out"), lambda out: self._mlp_wrote(layer, rows, out)),
+            *(
+                Edit(port, receive(number), replaces=True)
+                for number, port in enumerate(projection_ports(self._model.adapter, layer))
+            ),
+            Edit(ports.z(layer), lambda z: self._heads_wrote(layer, rows, z)),
+            *(Edit(port, self._nothing, replaces=True) for port in silent),
+            self._mlp_reads(layer, rows),
+            Edit(ports.mlp_out(layer), lambda out: self._mlp_wrote(layer, rows, out)),
         ]
+
+    def _mlp_reads(self, layer: Layer, rows: LayerRows) -> Edit:
+        """In a parallel block the stream is one tensor for heads and MLP: there the norm is run once more."""
+
+        def reads(_: Tensor) -> Tensor:
+            return self._inputs(self._streams.mlp[layer.index], [rows.mlp_receiver])[0]
+
+        if layer.roles.parallel:
+            return Edit(ports.mlp_in(layer), lambda value: layer.mlp_norm(reads(value)))
+        return Edit(ports.mlp_stream(layer), reads)
 
     def _nothing(self, value: Tensor) -> Tensor:
         """What goes into the model's own residual stream, which nobody reads."""
@@ -297,7 +323,20 @@ class Run:
 
     def _inputs(self, base: Tensor, receivers: Sequence[int]) -> Float[Tensor, "receiver row pos d_model"]:
         gates = self._matrix[..., list(receivers), :][..., self._written]
-        out: Tensor = _Mix.apply(self._table, len(self._written), gates, self._own(base), self._token)
+        if not self._model.adapter.has_post_norms:
+            return self._mixed(slice(0, len(self._written)), gates, base)
+        direct = gates.new_ones(len(self._written))
+        for _, rows in self._of_heads:
+            direct[rows] = 0
+        out = self._mixed(slice(0, len(self._written)), gates * direct, base)
+        for layer, rows in self._of_heads:
+            base = self._own(self._streams.attended[layer.index]).expand(*self._shape, -1)
+            together = self._mixed(rows, gates[..., rows], base)
+            out = out + layer.attention_post_norm(together) - self._own(self._streams.entering[layer.index])
+        return out
+
+    def _mixed(self, rows: slice, gates: Tensor, base: Tensor) -> Float[Tensor, "receiver row pos d_model"]:
+        out: Tensor = _Mix.apply(self._table, rows, gates, self._own(base), self._token)
         return out
 
     def _projections(self, layer: Layer, rows: LayerRows) -> list[Float[Tensor, "row pos heads_x_d_head"]]:
@@ -313,8 +352,10 @@ class Run:
 
     def _heads_wrote(self, layer: Layer, rows: LayerRows, z: Tensor) -> None:
         difference = (z - self._own(self._replaced.z[layer.index])).unflatten(-1, (layer.n_heads, layer.d_head))
-        self._token = _WriteHeads.apply(self._table, len(self._written), difference, layer, self._token)
+        start = len(self._written)
+        self._token = _WriteHeads.apply(self._table, start, difference, layer, self._token)
         self._written += rows.heads
+        self._of_heads.append((layer, slice(start, len(self._written))))
 
     def _mlp_wrote(self, layer: Layer, rows: LayerRows, out: Tensor) -> Tensor:
         self._write([rows.mlp], (out - self._own(self._replaced.mlp[layer.index])).unsqueeze(0))

@@ -199,7 +199,7 @@ class _CircuitRun:
         wanted = [
             number
             for number, receiver in enumerate(rows.receivers)
-            if self._reads[receiver] and self._read[rows.heads[number % n_heads]]
+            if self._reads[receiver] and (self._read[rows.heads[number % n_heads]] or not layer.roles.heads_apart)
         ]
         out = base.projected
         if wanted:

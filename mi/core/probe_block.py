@@ -287,9 +287,8 @@ def _counts(found: Probed, block: Block, out: Call, labels: dict[str, Tensor]) -
     if keys % d_head or not shared or heads % shared:
         found.lacking["heads"] = f"{heads} heads of width {d_head} do not go with keys of width {keys}"
         return
-    if shared == heads:
-        return
-    _attributes(found, block, out, shared)
+    if shared < heads:
+        _attributes(found, block, out, shared)
     _key_norm(found, block, labels, shared, d_head)
 
 

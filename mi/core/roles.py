@@ -55,6 +55,11 @@ class Roles:
     absent: tuple[str, ...] = ()  # parts that must not be there
 
     @property
+    def heads_apart(self) -> bool:
+        """Whether a head mixes by its own queries and keys alone: not where one norm runs over those of all."""
+        return self.key_norm is None or self.key_norm_axis != -1
+
+    @property
     def per_layer(self) -> dict[str, str]:
         """Every path inside a block by role: what must be in each layer. What is inside the MLP, few methods need."""
         single = ("attention_norm", "heads_out", "mlp_norm", "mlp", "mlp_in", "attention_post_norm", "mlp_post_norm")

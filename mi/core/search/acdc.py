@@ -67,12 +67,15 @@ def acdc(
     order: str = "reverse",
     seed: int = 0,
     absolute: bool = False,
+    apart: bool = True,
     checkpoint: Checkpoint = NOWHERE,
     on_done: Callable[[int], None] = lambda n: None,
 ) -> Found:
-    """Search once. ``losses`` are means over all examples; ``absolute``: an edge goes if \\|delta\\| < tau."""
+    """Search once. ``losses`` are means over all examples; ``absolute``: an edge goes if \\|delta\\| < tau.
+    ``apart``: what a node reads changes nothing but what that node writes.
+    """
     edges = visits(graph, order, seed)
-    search = _Search(graph, edges, tau, absolute)
+    search = _Search(graph, edges, tau, absolute, apart)
     resumed = checkpoint.load()
     if resumed is None:
         (search.loss,) = losses(search.kept[None]).tolist()
@@ -94,8 +97,8 @@ def acdc(
 class _Search:
     """The loop's state. ``at``: how many edges have been decided on."""
 
-    def __init__(self, graph: Graph, edges: np.ndarray, tau: float, absolute: bool) -> None:
-        self._graph, self._edges, self._tau, self._absolute = graph, edges, tau, absolute
+    def __init__(self, graph: Graph, edges: np.ndarray, tau: float, absolute: bool, apart: bool) -> None:
+        self._graph, self._edges, self._tau, self._absolute, self._apart = graph, edges, tau, absolute, apart
         self.kept = np.ones(graph.n_edges, dtype=bool)
         self.delta = np.zeros(graph.n_edges)
         self.loss = self.full_loss = math.nan
@@ -140,7 +143,7 @@ class _Search:
     def _unread(self, edge: int) -> bool:
         """Whether nothing reads the node that the edge leads into: its edges change nothing."""
         node = self._graph.target[edge]
-        return node != self._graph.sink and not bool(self.kept[self._graph.source == node].any())
+        return self._apart and node != self._graph.sink and not bool(self.kept[self._graph.source == node].any())
 
     def _next(self) -> np.ndarray:
         """The edges to try side by side: as many as are expected to go, none into a node that another one comes from

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import replacement
-from mi.core.gated import Prepared, Run, Streams
+from mi.core.gated import Prepared, Run
 from mi.core.outputs import Outputs, write_sources
-from mi.core.resume import Resume
+from mi.core.resume import Resume, first_position
 from mi.core.search.problem import Problem
 
 
@@ -25,7 +25,7 @@ class Onward:
     def __init__(self, problem: Problem, prepared: Prepared) -> None:
         self._problem, self._batch = problem, prepared.batch
         model, batch = problem.model, prepared.batch
-        first = batch.first_difference if problem.instead.from_corrupted else 0
+        first = first_position(model, batch.first_difference if problem.instead.from_corrupted else 0)
         length = batch.clean.shape[1]
 
         def late(tensor: Tensor) -> Tensor:
@@ -36,10 +36,7 @@ class Onward:
         shape = (model.layout.n_sources, len(batch), length - first, model.adapter.d_model)
         self._differences = torch.empty(shape, dtype=model.dtype, device=model.device)
         write_sources(model.adapter, model.layout, _minus(clean, self._replaced), self._differences)
-        streams = prepared.streams
-        self._streams = Streams(
-            [late(t) for t in streams.attention], [late(t) for t in streams.mlp], late(streams.final)
-        )
+        self._streams = prepared.streams.map(late)
         self._resume = Resume(model, batch.clean, batch.read, first)
 
     @property
@@ -60,8 +57,7 @@ class Onward:
         for layer, own in zip(adapter.layers[block:], places.layers[block:], strict=True):
             self._resume.block(nothing, layer.index, run.layer_edits(layer, own))
         hidden = self._resume.at_read(run.final())[:, 0]
-        logits: Tensor = adapter.unembed(adapter.final_norm(hidden))
-        return logits
+        return adapter.capped(adapter.unembed(adapter.final_norm(hidden)))
 
 
 def _minus(a: Outputs, b: Outputs) -> Outputs:

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import batches, replacement
-from mi.core.adapters import require_plain
 from mi.core.executor import Executor
 from mi.core.gated import Gates, Prepared, prepare
 from mi.core.job import finite
@@ -86,7 +85,6 @@ def problem(
     Raises:
         MiError: no examples, or an ablation that they do not allow.
     """
-    require_plain(model.adapter, "a search")
     chosen = metric_named(metric)
     if not examples:
         raise MiError("no examples to search on", "the chosen split is empty")

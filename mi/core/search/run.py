@@ -91,6 +91,7 @@ def _acdc(work: Problem, settings: Settings, checkpoint: Checkpoint, on_done: Ca
                 order=settings["order"],
                 seed=settings.seed,
                 absolute=settings["abs"],
+                apart=work.model.adapter.roles.heads_apart,
                 checkpoint=state,
                 on_done=on_done,
             )
