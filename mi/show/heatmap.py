@@ -63,8 +63,12 @@ def grid(head: Mapping[str, Any], records: Sequence[Record]) -> Grid:
         "head,position": (_head, _position, "head", "position"),
         "layer,head": (_layer, _only_head, "layer", "head"),
         "layer": (_layer, lambda record: 0, "layer", ""),
-    }[by if by in ("layer,position", "head,position", "layer,head") else "layer"]
+        "site": (_site, lambda record: 0, "site", ""),
+        "site,position": (_site, _position, "site", "position"),
+    }[by if by in ("layer,position", "head,position", "layer,head", "site", "site,position") else "layer"]
     rows, columns = sorted({row_of(r) for r in records}), sorted({column_of(r) for r in records})
+    if row_axis == "site":  # in the order of a run, as the stream has them
+        rows = list(dict.fromkeys(row_of(r) for r in records))
     found = {(row_of(record), column_of(record)): record for record in records}
     heads = head.get("graph", {}).get("params", {}).get("n_heads", 0)
     shared = all("head" in r for r in records) and len({r["head"] for r in records}) < heads
@@ -84,6 +88,10 @@ def grid(head: Mapping[str, Any], records: Sequence[Record]) -> Grid:
 
 def _layer(record: Record) -> Any:
     return record["layer"]
+
+
+def _site(record: Record) -> Any:
+    return record["site"]
 
 
 def _position(record: Record) -> Any:
