@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph plot head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
+        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph report plot head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -749,6 +749,22 @@ _mi() {
             :
             return
             ;;
+        'report --findings')
+            :
+            return
+            ;;
+        'report --title')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'report --to')
+            _mi_words 'html text'
+            return
+            ;;
+        'report --output' | 'report -o')
+            :
+            return
+            ;;
         'plot --what')
             _mi_words 'curve measures examples histogram heads map roc'
             return
@@ -1109,6 +1125,7 @@ _mi() {
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'view') _mi_words '--by --head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'graph') _mi_words '--by --help --output --quiet --to --top -h -o -q' ;;
+            'report') _mi_words '--findings --help --output --quiet --title --to -h -o -q' ;;
             'plot') _mi_words '--help --measure --output --quiet --title --to --what --x -h -o -q' ;;
             'head') _mi_words '--help --json --number --output --quiet -h -n -o -q' ;;
             'cat') _mi_words '--help --json --output --quiet -h -o -q' ;;

@@ -17,6 +17,7 @@ complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its 
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a graph -d 'draw a circuit: SVG, HTML, DOT or PNG'
+complete -c mi -n __fish_use_subcommand -a report -d 'a circuit and its reports as one page for a reviewer'
 complete -c mi -n __fish_use_subcommand -a plot -d 'plot reports, scores or effects, as a picture or as text'
 complete -c mi -n __fish_use_subcommand -a head -d 'keep the first records of a stream'
 complete -c mi -n __fish_use_subcommand -a cat -d 'join several sets of examples into one'
@@ -361,6 +362,14 @@ complete -c mi -n '__fish_seen_subcommand_from graph' -l by -d 'Draw every head,
 complete -c mi -n '__fish_seen_subcommand_from graph' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from graph' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from report' -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l findings -d 'Show the verdicts that \'mi check --json\' wrote.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l title -d 'Write TEXT above it all.' -x
+complete -c mi -n '__fish_seen_subcommand_from report' -l to -d 'A page, or tables; on a terminal tables, else a page.' -x -a 'html text'
+complete -c mi -n '__fish_seen_subcommand_from report' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from report' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from plot' -F
 complete -c mi -n '__fish_seen_subcommand_from plot' -l what -d 'What to plot; if not given, what the streams are best seen as.' -x -a 'curve measures examples histogram heads map roc'

@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Streams": {
         "view": "show a stream as a table",
         "graph": "draw a circuit: SVG, HTML, DOT or PNG",
+        "report": "a circuit and its reports as one page for a reviewer",
         "plot": "plot reports, scores or effects, as a picture or as text",
         "head": "keep the first records of a stream",
         "cat": "join several sets of examples into one",

@@ -46,7 +46,7 @@ def _tests(records: Sequence[Record]) -> Table:
 
 def _about(record: Record) -> str:
     """What it says, and of how many."""
-    said = [VERDICTS[record["test"]][not record["rejected"]]] if "rejected" in record else []
+    said = [said_of(record)] if "rejected" in record else []
     if record.get("knocked"):
         said.append("without " + ", ".join(record["knocked"]))
     for name, what in (("random", "random one"), ("sets", "set of nodes"), ("edges", "edge"), ("n", "example")):
@@ -57,6 +57,11 @@ def _about(record: Record) -> str:
     if record.get("nearly_always") is not None:
         said.append(f"{record['nearly_always']:,} of {record['size']:,} in nearly every resample")
     return ", ".join(said)
+
+
+def said_of(record: Record) -> str:
+    """What a hypothesis that is rejected, or not, says of the circuit."""
+    return VERDICTS[record["test"]][not record["rejected"]] if record["test"] in VERDICTS else str(record["rejected"])
 
 
 def _parts(name: str, records: Sequence[Record], top: int | None) -> Table:

@@ -99,6 +99,7 @@ LIGHT: dict[tuple[str, ...], set[str]] = {
     ("log", "scores.jsonl"): set(),
     ("log", "--script", "examples.jsonl"): set(),
     ("graph", "scores.jsonl"): {"numpy", "mi.show.table"},
+    ("report", "scores.jsonl"): {"numpy", "mi.show.table"},
     ("plot", "scores.jsonl"): {"numpy", "mi.show.table"},
     ("verify", "scores.jsonl"): {"numpy"},
     ("verify", "examples.jsonl"): set(),

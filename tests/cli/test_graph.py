@@ -174,7 +174,7 @@ def test_circuits_of_nodes_and_neurons_are_drawn(mi: Session) -> None:
         assert "kept, without a score" in text
         assert len(curves(text)) == len(drawn("c.jsonl").links) > 0
         assert {path.get("class") for _, path in curves(text)} == {"u"}
-        assert 'class="head more"' in text or 'class="head less"' in text
+        assert 'class="box head more"' in text or 'class="box head less"' in text
         refused = mi("graph", "s.jsonl")
         assert refused.code == 3 and "scores of edges are needed" in refused.err
 

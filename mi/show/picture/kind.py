@@ -13,8 +13,8 @@ def is_for_a_terminal(output: str | None, to: str | None) -> bool:
     return output is None and to is None and sys.stdout is not None and sys.stdout.isatty()
 
 
-def kind_of(to: str | None, output: str | None, kinds: Sequence[str]) -> str:
-    """What --to says, or the end of the output's name; svg for a pipe.
+def kind_of(to: str | None, output: str | None, kinds: Sequence[str], default: str = "svg") -> str:
+    """What --to says, or the end of the output's name; `default` for a pipe.
 
     Raises:
         UsageError: the two disagree, neither is a kind of picture, or a terminal would get bytes.
@@ -27,4 +27,4 @@ def kind_of(to: str | None, output: str | None, kinds: Sequence[str]) -> str:
         raise UsageError(f"the name {output} does not say what to draw", f"end it in one of {known}, or give --to")
     if is_for_a_terminal(output, to) or (to == "png" and output is None and sys.stdout and sys.stdout.isatty()):
         raise UsageError("a picture is nothing for a terminal", f"give -o FILE, whose end is one of {known}")
-    return to or (end if end in kinds else "svg")
+    return to or (end if end in kinds else default)

@@ -20,7 +20,7 @@ FILLS = {"root": "#e8e8e8", "sink": "#e8e8e8", "plain": "#f1efe6", "head": PAPER
 DASHED = "6 3"
 STYLE = (  # what many elements share is said once: a file stays small
     f".p{{stroke:{POSITIVE}}}.n{{stroke:{NEGATIVE};stroke-dasharray:{DASHED}}}.u{{stroke:{UNSCORED}}}"
-    f"rect{{stroke:{INK}}}.root,.sink{{fill:{FILLS['root']}}}.plain{{fill:{FILLS['plain']};stroke:{DIM}}}"
+    f".box{{stroke:{INK}}}.root,.sink{{fill:{FILLS['root']}}}.plain{{fill:{FILLS['plain']};stroke:{DIM}}}"
     f".head{{fill:{PAPER}}}.more{{fill:#cfe5f3}}.less{{fill:#fbe0cc}}"  # a box with a score of its own
 )
 
@@ -134,6 +134,7 @@ def _ports(diagram: Diagram) -> list[set[str]]:
 
 
 def _box(place: int, node: Node, box: Box, branches: set[str]) -> str:
+    sign = "" if node.score is None else " more" if node.score >= 0 else " less"
     inside = [
         hint(f"{node.name}\n{node.says}" if node.says else node.name),
         element(
@@ -143,7 +144,7 @@ def _box(place: int, node: Node, box: Box, branches: set[str]) -> str:
             width=box.width,
             height=TALL,
             rx={"root": 13, "sink": 13, "plain": 2, "head": 5}[node.kind],
-            class_=f"{node.kind} {'more' if node.score >= 0 else 'less'}" if node.score is not None else node.kind,
+            class_=f"box {node.kind}{sign}",
         ),
         words(box.x, box.y + (2 if branches and not box.sideways else 4), node.name, anchor="middle"),
         *(_port(*box.port(branch), branch) for branch in PORTS if branch in branches),

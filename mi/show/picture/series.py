@@ -83,7 +83,7 @@ def _one(stream: Stream, label: str) -> Series:
     measures = {
         str(r["summary"]): r
         for r in summaries
-        if r.get("value") is not None and r.get("nominal") is None and "tpr" not in r
+        if r.get("value") is not None and r.get("nominal") is None and "tpr" not in r and "test" not in r
     }
     why = next((str(r["undetermined"]) for r in summaries if "undetermined" in r), "")
     roc: dict[str, list[tuple[float, float]]] = {}
