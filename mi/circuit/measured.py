@@ -15,7 +15,7 @@ import numpy as np
 from mi.circuit.curve import AREAS
 from mi.errors import MiError
 
-LESS_IS_BETTER = ("cmd", "cmd-log")
+LESS_IS_BETTER = ("cmd", "cmd-log", "complement", "incompleteness")
 PLAIN = {"circuit": 0, "clean": -2, "empty": -1}  # means that are no ratios: always determined
 Quantity = Callable[[np.ndarray], np.ndarray]
 Record = Mapping[str, Any]

@@ -87,7 +87,6 @@ def report(
     clean: np.ndarray,
     empty: np.ndarray,
     examples: Sequence[Mapping[str, Any]],
-    clusters: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Records of a report: every example at every point, then summaries. ``value`` is [circuit, example]; ``examples``
     say which each is (`named`)."""
@@ -96,7 +95,7 @@ def report(
         for point in circuits.points
         for row, example in enumerate(examples)
     ]
-    n = len(examples)
+    n, clusters = len(examples), statistics.clusters([str(example.get("template", "")) for example in examples])
     for name, estimate in statistics.means({"clean": clean, "empty": empty}, clusters=clusters).items():
         records.append({"summary": name, **_numbers(estimate), "n": n})
     why = statistics.undetermined(clean, empty, clusters)

@@ -2,7 +2,7 @@
 
 Faithfulness is f(C) = (m(C) - m(0)) / (m(M) - m(0)), where m is the mean of the metric over the examples, M the whole
 model (`clean`) and 0 the circuit without edges under the same ablation (`empty`). Intervals come from a paired
-bootstrap: each resample draws examples with replacement (whole templates, if `clusters` names them) and recomputes
+bootstrap: each resample draws examples with replacement (whole templates, where `clusters` names them) and recomputes
 m(M), m(0) and every m(C) from the same draw, so circuits of one call, and of two calls on the same examples, are
 compared draw by draw. The seed is fixed and the sums are plain loops, not a threaded library's: the same numbers give
 the same bytes. An interval is the 2.5th to the 97.5th percentile of the resamples.
@@ -21,6 +21,7 @@ RESAMPLES = 2000
 SEED = 20240229
 LEVEL = 0.95
 STANDARD_ERRORS = 3.0  # nearer than this, m(M) and m(0) are not told apart
+LEAST_CLUSTERS = 10  # fewer templates cannot be drawn from: examples are drawn, and intervals are of these templates
 _BLOCK = 100  # resamples drawn at once, so that memory does not grow with their number
 
 
@@ -96,6 +97,12 @@ def gap(
     apart = np.ravel(of(draws[1][:n]) - of(draws[0][:n]))[:, None]
     point = np.ravel(of(points[1]) - of(points[0]))
     return _estimates(point, apart, level)[0]
+
+
+def clusters(templates: Sequence[str]) -> Sequence[str] | None:
+    """What is drawn whole: the templates of the examples, or None where examples are drawn."""
+    there = set(templates)
+    return templates if "" not in there and LEAST_CLUSTERS <= len(there) < len(templates) else None
 
 
 def means(

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from mi.circuit.measured import LESS_IS_BETTER, PLAIN, Measured, quantity
-from mi.circuit.statistics import LEVEL, RESAMPLES, SEED, Estimate, resampled_sums, undetermined
+from mi.circuit.statistics import LEVEL, RESAMPLES, SEED, Estimate, clusters, resampled_sums, undetermined
 
 FINE, REGRESSION, CANNOT_TELL = "fine", "regression", "cannot tell"
-LEAST_UNITS = 10  # fewer cannot be drawn from: too few templates are not drawn, too few examples get no verdict
+LEAST_UNITS = 10  # examples: fewer get no verdict
 POWER = 0.85  # of the number of examples that is called for: 80 % are promised, and the error is an estimate
 _NORMAL = NormalDist()
 
@@ -78,12 +78,6 @@ def aligned(new: Measured, old: Measured) -> Measured | None:
     return old.rows([place[i] for i in range(new.n)])
 
 
-def units(measured: Measured) -> Sequence[str] | None:
-    """The templates that are drawn whole; None where examples are drawn."""
-    there = set(measured.templates)
-    return measured.templates if "" not in there and LEAST_UNITS <= len(there) < measured.n else None
-
-
 def judge_bound(rule: Rule, new: Measured, settings: Settings) -> Judged:
     """`min` or `max`."""
     return _judged(rule, (new,), settings, None, lambda values: values[0])
@@ -134,22 +128,22 @@ def _judged(
     points = [float(f(each.columns.mean(axis=1))) for f, each in zip(of, reports, strict=True)]
     first, before = points[0], points[1] if len(points) > 1 else None
     new = reports[0]
-    clusters = [units(each) for each in reports]
-    why = _nothing_to_say(rule, reports, clusters)
+    by = [clusters(each.templates) for each in reports]
+    why = _nothing_to_say(rule, reports, by)
     if why:
         return Judged(rule, CANNOT_TELL, _finite(first), _finite(before), n=new.n, paired=paired, why=why)
-    least = min(_count(each, names) for each, names in zip(reports, clusters, strict=True))
+    least = min(_count(each, names) for each, names in zip(reports, by, strict=True))
 
     def draws(by: Sequence[Sequence[str] | None]) -> np.ndarray:
         found = combine([f(m) for f, m in zip(of, _resampled(reports, by, bool(paired), settings), strict=True)])
         return found[np.isfinite(found)]  # a resample in which the model does nothing has no faithfulness
 
-    drawn = draws(clusters)
+    drawn = draws(by)
     estimate = interval(float(combine(points)), drawn, settings.level, least)
     said = verdict(rule, estimate)
     needed = None
     if said == CANNOT_TELL:
-        alone = float(draws([None] * len(reports)).std()) if clusters[0] is not None else None
+        alone = float(draws([None] * len(reports)).std()) if by[0] is not None else None
         margin = abs(estimate.value - rule.bound)
         needed = examples_needed(margin, float(drawn.std()), alone, new.n, least, settings.level)
     return Judged(rule, said, first, before, estimate, new.n, paired, needed=needed)
@@ -159,9 +153,9 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _nothing_to_say(rule: Rule, reports: Sequence[Measured], clusters: Sequence[Sequence[str] | None]) -> str | None:
+def _nothing_to_say(rule: Rule, reports: Sequence[Measured], drawn: Sequence[Sequence[str] | None]) -> str | None:
     """Why no interval can be given, or None."""
-    for each, names in zip(reports, clusters, strict=True):
+    for each, names in zip(reports, drawn, strict=True):
         if each.n < LEAST_UNITS:
             return f"{each.n} examples are too few for an interval: {LEAST_UNITS} is the least"
         if rule.name not in PLAIN and (why := undetermined(each.columns[-2], each.columns[-1], names)):
@@ -175,15 +169,15 @@ def _count(report: Measured, names: Sequence[str] | None) -> int:
 
 
 def _resampled(
-    reports: Sequence[Measured], clusters: Sequence[Sequence[str] | None], paired: bool, settings: Settings
+    reports: Sequence[Measured], drawn: Sequence[Sequence[str] | None], paired: bool, settings: Settings
 ) -> list[np.ndarray]:
     """The means of every report under every resample, each [B, K + 2]: from one draw if they are paired."""
     if not paired:
         return [
             _means(each.columns, names, settings, settings.seed + index)
-            for index, (each, names) in enumerate(zip(reports, clusters, strict=True))
+            for index, (each, names) in enumerate(zip(reports, drawn, strict=True))
         ]
-    together = _means(np.vstack([each.columns for each in reports]), clusters[0], settings, settings.seed)
+    together = _means(np.vstack([each.columns for each in reports]), drawn[0], settings, settings.seed)
     return np.split(together, np.cumsum([len(each.columns) for each in reports])[:-1], axis=1)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mi.show.findings import Finding
 
 TOLERANCE = 0.02
-STDIN = (None, "-")
+SHOWN = 12  # names in a message
 
 
 def check(
@@ -192,19 +192,20 @@ def _stored(name: str, report: Measured) -> Any:
     if name == "size" and report.size is not None:
         return {"value": report.size, "low": report.size, "high": report.size}
     if name not in report.summaries:
-        there = sorted({*report.names(), *report.summaries, *(["size"] if report.size is not None else [])})
-        raise UsageError(f"the report has no {name!r}", f"it has {', '.join(there)}")
+        there = [*report.names(), *(["size"] if report.size is not None else [])]
+        there += [name for name in report.summaries if name not in there]
+        more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+        raise UsageError(f"the report has no {name!r}", f"it has {', '.join(there[:SHOWN])}{more}")
     return report.summaries[name]
 
 
 def _findings(judged: Sequence[Judged], read: Stream, new: Measured, strict: bool, confidence: float) -> list[Finding]:
-    from mi.circuit.statistics import LEVEL
-    from mi.circuit.verdict import LEAST_UNITS, units
+    from mi.circuit.statistics import LEAST_CLUSTERS, LEVEL, clusters
     from mi.show.verdicts import finding
 
     found = [finding(each, _file(read), strict) for each in judged]
     there = set(new.templates) - {""}
-    if new.n and there and units(new) is None and len(there) < LEAST_UNITS:
+    if new.n and there and clusters(new.templates) is None and len(there) < LEAST_CLUSTERS:
         text = f"{len(there)} templates are too few to draw from: examples are drawn, so intervals are of these alone"
         found.append(_note(read, "templates", text if len(there) > 1 else "one template: intervals are of it alone"))
     if confidence != LEVEL and any(each.estimate and each.rule.name not in new.names() for each in judged):

@@ -72,8 +72,8 @@ def score(
 
     A circuit's kept edges carry what the circuit computes, dropped ones their replacement. Where only some neurons of a
     node are kept, its edges carry the replacement in the other dimensions. Faithfulness is (circuit - empty) / (model -
-    empty) of the mean metric on the validation split, with a 95 % interval. Sizes are true numbers of edges, at the
-    other levels beside those of nodes or neurons.
+    empty) of the mean metric on the validation split, with a 95 % interval over examples or, where there are ten or
+    more, over their templates. Sizes are true numbers of edges, at the other levels beside those of nodes or neurons.
 
     Scores give the curve over the ten sizes of the MIB benchmark, CPR (signed ranking) and CMD (absolute ranking). The
     sizes are shares of the edges, or of the nodes or neurons that were scored. --selector greedy grows each circuit

@@ -50,6 +50,7 @@ class Examination:
             got.value[0],
             got.clean,
             got.corrupted,
+            statistics.clusters([example.template for example in self.encoded]),
             n_random=self.n_random,
             seed=self.seed,
         )

@@ -94,3 +94,28 @@ def test_a_curve_says_what_its_shares_are_of(level):
     table = report_tables("", {}, records, 0)[1]
     assert [column.name for column in table.columns][1:3] == [f"of {level}s", "edges"]
     assert table.rows[9][2] == str(GRAPH.n_edges)
+
+
+def test_an_example_is_named_by_id_digest_and_template():
+    assert report.named("ab", "ab", "") == {"id": "ab"}
+    assert report.named("mine", "ab", "t1") == {"id": "mine", "digest": "ab", "template": "t1"}
+
+
+def test_examples_of_one_template_are_drawn_together():
+    """Copies within a template are no new evidence; below ten templates, or where one has none, examples are drawn."""
+    rng = np.random.default_rng(0)
+    clean, empty = 4 + rng.normal(size=12), rng.normal(size=12)
+    value = (0.8 * clean + rng.normal(size=12))[None]
+    circuits = report.single(np.ones(GRAPH.n_edges, dtype=bool))
+
+    def interval(copies, template):
+        rows = np.repeat(np.arange(12), copies)
+        each = [report.named(str(i), str(i), template(row)) for i, row in enumerate(rows)]
+        records = report.report(circuits, value[:, rows], clean[rows], empty[rows], each)
+        (found,) = [record for record in records if record.get("summary") == "faithfulness"]
+        return found["high"] - found["low"]
+
+    alone = interval(1, lambda row: "")
+    assert interval(5, lambda row: f"t{row:02d}") == pytest.approx(alone)
+    assert interval(5, lambda row: f"t{row % 9}") < 0.6 * alone
+    assert interval(5, lambda row: f"t{row}" if row else "") < 0.6 * alone

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mi.circuit import verdict
+from mi.circuit import statistics, verdict
 from mi.circuit.curve import PERCENTAGES
 from mi.circuit.measured import Measured, measured, quantity
 from mi.circuit.statistics import Estimate
@@ -153,8 +153,8 @@ def test_few_templates_are_not_drawn_and_few_examples_say_nothing():
     rng = generator(2)
     few, _ = pair(rng, 60, 0.0, templates=9)
     many, _ = pair(rng, 60, 0.0, templates=10)
-    assert verdict.units(few) is None
-    assert verdict.units(many) == many.templates
+    assert statistics.clusters(few.templates) is None
+    assert statistics.clusters(many.templates) == many.templates
     new, old = pair(rng, 9, 0.0)
     judged = verdict.judge_drop(DROP, new, old, QUICK)
     assert (judged.verdict, judged.why) == (CANNOT_TELL, "9 examples are too few for an interval: 10 is the least")

@@ -180,7 +180,7 @@ def test_a_curve_and_a_circuit_are_not_compared(mi: Session) -> None:
         (["--min", "faithfulness"], "--min 'faithfulness' is no NAME=NUMBER"),
         (["--min", "faithfulness=nan"], "is no NAME=NUMBER"),
         (["--max", "=3"], "--max '=3' is no NAME=NUMBER"),
-        (["--min", "cpr=0.9"], "the report has no 'cpr'; it has circuit, clean, empty, faithfulness, size"),
+        (["--min", "cpr=0.9"], "the report has no 'cpr'; it has faithfulness, circuit, clean, empty, size"),
         (["--min", "clean=0", "--confidence", "95"], "--confidence 95 is not between 0.5 and 1"),
         (["--min", "clean=0", "--format", "yaml"], "yaml"),
     ],
