@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
 from mi.errors import MiError, UsageError
@@ -78,6 +78,10 @@ def mib_run(
             "--validation", metavar="N", min=1, show_default=False, help="Validation examples; if not given, all."
         ),
     ] = None,
+    compat: Annotated[
+        Literal["mib"] | None,
+        options.Option("--compat", show_default=False, help="Give the scores of the MIB code, mistakes included."),
+    ] = None,
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -128,8 +132,8 @@ def mib_run(
     which = _words({"-m": ref, "--revision": revision})
     stages = [
         ["data", "--from", str(_data(task, data)), *which, "--skip"],
-        ["attribute", *which, "--method", method, *_words({"--level": level, "--limit": limit}), *shared,
-         "--tee", str(folder / "scores.jsonl")],
+        ["attribute", *which, "--method", method, *_words({"--level": level, "--limit": limit, "--compat": compat}),
+         *shared, "--tee", str(folder / "scores.jsonl")],
         ["score", *_words({"--limit": validation}), *shared],
     ]  # fmt: skip
     return _run(stages, folder, cell, quiet)
