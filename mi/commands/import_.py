@@ -290,6 +290,7 @@ def _write(
 ) -> None:
     """The stream: scores with the membership in a blob of its own, or the circuit as records."""
     from mi.circuit import exchange
+    from mi.commands.data import model_inputs
     from mi.io import canonical, chain
     from mi.run import invocation
     from mi.show.output import emit
@@ -303,7 +304,9 @@ def _write(
         head, records, tensors = exchange.circuit_stream(made, form, file)
     else:
         head, records, tensors = exchange.scores_stream(made, form, level, file)
-    head = chain.record({**parts, **head}, invocation(), [chain.given(file, canonical.sha256(data))])
+    given = chain.given(file, canonical.sha256(data))
+    named = [] if located is None else model_inputs(located.id, located.revision)
+    head = chain.record({**parts, **head}, invocation(), [given, *named])
     emit(head, records, tensors, output=output, json=json)
 
 
