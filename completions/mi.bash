@@ -1013,6 +1013,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'mib run --compat')
+            _mi_words 'mib'
+            return
+            ;;
         'mib run --revision')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -1146,7 +1150,7 @@ _mi() {
             'push') _mi_words '--help --kind --message --name --private --quiet -h -q' ;;
             'pull') _mi_words '--help --json --kind --output --quiet --revision --sha256 -h -o -q' ;;
             'mib') _mi_words '--help --quiet -h -q' ;;
-            'mib run') _mi_words '--batch-size --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
+            'mib run') _mi_words '--batch-size --compat --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
             'info') _mi_words '--adapter --allow-pickle --data --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
             'adapter') _mi_words '--help --json -h' ;;

@@ -527,6 +527,7 @@ complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_f
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l level -d 'What to score: edge, node or neuron.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l number -s n -d 'Training examples to score on; the default is the benchmark\'s own number.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l validation -d 'Validation examples; if not given, all.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l compat -d 'Give the scores of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
