@@ -43,7 +43,6 @@ class GenericExecutor:
         traced = fitted(self._adapter, [edit for edit in edits if edit.port.side != "pattern"], len(ids))
         ordered = sorted([*traced, only_read], key=lambda edit: self._order[edit.port])
         steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
-        last = self._wrapper.get(unembed)
         with patterns_seen(self._adapter.module, edits), self._wrapper.trace({"input_ids": ids}, use_cache=False):
             for envoy, edit in steps:
                 if edit.port.side == "in":
@@ -54,8 +53,8 @@ class GenericExecutor:
                     value = edit.function(envoy.output)
                     if value is not None:
                         envoy.output = value
-            logits = nnsight.save(last.output)
-        return self._adapter.capped(logits)
+            logits = nnsight.save(self._wrapper.output.logits)
+        return logits
 
 
 def execution_order(adapter: Adapter) -> list[Port]:

@@ -6,6 +6,7 @@
 4. Each receiver's weights, applied to the norm's output, give the projection's output (q, k and v are where we think).
 5. A first token attends to itself alone: another query there changes nothing at all, another key nothing there (and so
    neither can be taken for the other, nor for the value, wherever rotary positions or norms come between).
+6. With a key and a value of its own for each query head the logits are the same.
 
 An adapter that is wrong for a model fails here, loudly, instead of giving wrong scores.
 """
@@ -24,7 +25,7 @@ from mi.core.executor import Edit, Executor, Port
 from mi.core.memory import is_out_of_memory
 from mi.core.norms import Norm
 from mi.core.outputs import Recorder
-from mi.core.receivers import by_receiver, project, projection_ports, receiver_weights, split
+from mi.core.receivers import by_receiver, project, projection_ports, receiver_weights, split, ungroup_edits
 from mi.errors import MiError
 
 LENGTH = 6
@@ -37,6 +38,7 @@ SAID = {
     3: "gradients pass the norms as the adapter says",
     4: "queries, keys and values are projected where the adapter looks",
     5: "a first token's own mix depends on no query and no key",
+    6: "a key and a value for each query head change nothing",
 }
 
 
@@ -116,8 +118,9 @@ def _check(adapter: Adapter, executor: Executor, judge: _Judge) -> None:
     final = Port(adapter.roles.final_norm, "in")
     recorder = Recorder(adapter)
     edits = recorder.edits() + [keep(port) for port in dict.fromkeys((*inputs, *written, *projections, final))]
+    last = torch.full((2,), length - 1, device=device)
     with torch.no_grad():
-        executor.run(ids, edits, torch.full((2,), length - 1, device=device))
+        logits = executor.run(ids, edits, last)
         outputs = recorder.outputs()
         total = outputs.embed.clone()
         if (positions := adapter.positions(length)) is not None:
@@ -145,6 +148,10 @@ def _check(adapter: Adapter, executor: Executor, judge: _Judge) -> None:
         _jacobian(layer.attention_post_norm, attended, judge, f"layer {layer.index}: the norm after attention")
     _jacobian(adapter.final_norm, seen[final], judge, adapter.roles.final_norm)
     _queries_and_keys(adapter, executor, ids, outputs.z, judge)
+    if ungrouped := ungroup_edits(adapter):
+        with torch.no_grad():
+            found = executor.run(ids, ungrouped, last)
+        judge.equal(6, found, logits, "a key and a value for each query head are not what the heads shared")
 
 
 def _queries_and_keys(adapter: Adapter, executor: Executor, ids: Tensor, z: list[Tensor], judge: _Judge) -> None:

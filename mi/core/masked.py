@@ -226,10 +226,11 @@ class _CircuitRun:
         return out.flatten(1, 2)
 
     def _heads_wrote(self, layer: Layer, rows: LayerRows, z: Tensor) -> None:
+        apart, step = layer.roles.heads_apart, layer.n_heads
         heads = [
             head
             for head in range(layer.n_heads)
-            if self._computed(rows.heads[head], rows.receivers[head :: layer.n_heads])
+            if self._computed(rows.heads[head], rows.receivers[head::step] if apart else rows.receivers)
         ]
         if not heads:
             return
