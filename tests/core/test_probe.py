@@ -45,7 +45,7 @@ def test_a_known_family_is_found_as_its_record_has_it(name: str, seed: int) -> N
     assert said(roles, module) == said(wanted, module)
     compared, fault = checked(module, found)
     assert fault == "" and compared and all(finding.holds for finding in compared)
-    assert {finding.identity for finding in compared} == {1, 2, 3, 4, 5}
+    assert {finding.identity for finding in compared} - {6} == {1, 2, 3, 4, 5}  # the sixth is of shared keys alone
 
 
 @pytest.mark.parametrize("options", [{}, {"ceiling": 3.0}, {"beside": True}, {"n_kv": 4}], ids=str)
