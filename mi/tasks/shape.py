@@ -1,0 +1,72 @@
+"""The sizes of a model that its cost depends on, from a config.json. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Families whose MLP is one map, a function and another map; all others multiply a second map by the function.
+UNGATED = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "falcon", "phi", "bloom", "codegen", "stablelm_epoch")
+LAYER_NORM = (*UNGATED, "stablelm", "cohere")
+LEARNED_POSITIONS = ("gpt2", "gpt_neo", "opt")  # queries and keys are not rotated
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes, in numbers. ``d_mlp`` is the width of what a token's MLP (or its chosen experts) computes."""
+
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    n_heads: int = 1
+    d_head: int = 0
+    d_mlp: int = 0
+    gated: bool = False
+    rotary: bool = False
+    layer_norm: bool = True  # that of the library; RMS norms are written out, and work in float32
+
+    @property
+    def heads_width(self) -> int:
+        return self.n_heads * self.d_head
+
+    @property
+    def n_sources(self) -> int:
+        return 1 + self.n_layers * (self.n_heads + 1)
+
+    @property
+    def n_receivers(self) -> int:
+        return 1 + self.n_layers * (3 * self.n_heads + 1)
+
+    @property
+    def n_edges(self) -> int:
+        """Of blocks in sequence: layer by layer its heads read what comes before it, its MLP these heads too."""
+        layers, heads = self.n_layers, self.n_heads
+        before = layers + (heads + 1) * layers * (layers - 1) // 2  # sources before each layer, over all of them
+        return before * (3 * heads + 1) + layers * heads + self.n_sources
+
+
+def shape_of(config: Mapping[str, Any]) -> Shape:
+    """The shape in a config.json, under the names that families give it."""
+    config = config.get("text_config") or config
+
+    def first(*names: str, default: int = 1) -> int:
+        return next((int(config[name]) for name in names if config.get(name)), default)
+
+    family = str(config.get("model_type", ""))
+    d_model = first("hidden_size", "n_embd", "d_model")
+    n_heads = first("num_attention_heads", "n_head", "num_heads")
+    experts = first("num_experts_per_tok", "num_experts_per_token")
+    d_mlp = first("moe_intermediate_size", default=0) if experts > 1 else 0
+    d_mlp = d_mlp or first("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", default=4 * d_model)
+    return Shape(
+        n_layers=first("num_hidden_layers", "n_layer", "num_layers"),
+        d_model=d_model,
+        vocab_size=first("vocab_size"),
+        n_heads=n_heads,
+        d_head=first("head_dim", default=d_model // n_heads),
+        d_mlp=d_mlp * experts,
+        gated=family not in UNGATED,
+        rotary=family not in LEARNED_POSITIONS,
+        layer_norm=family in LAYER_NORM,
+    )
