@@ -99,6 +99,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, c
 complete -c mi -n '__fish_seen_subcommand_from cache' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
@@ -165,6 +166,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cp
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
@@ -207,6 +209,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l device -d 'auto, cpu, 
 complete -c mi -n '__fish_seen_subcommand_from search' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from search' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from search' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
@@ -272,6 +275,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, c
 complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'

@@ -115,6 +115,15 @@ BatchSize = Annotated[
         "--batch-size", envvar="MI_BATCH_SIZE", metavar="N", min=1, show_default=False, help="Examples run at once."
     ),
 ]
+MemoryBudget = Annotated[
+    str,
+    typer.Option(
+        "--memory-budget",
+        envvar="MI_MEMORY_BUDGET",
+        metavar="SIZE",
+        help="Memory over the weights to work in: batches and what is made wide at once are cut to it.",
+    ),
+]
 Executor = Annotated[
     Literal["auto", "fast", "generic"],
     typer.Option("--executor", envvar="MI_EXECUTOR", help="How the model is run: plain hooks, or nnsight's traces."),

@@ -117,6 +117,7 @@ def attribute(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
@@ -162,6 +163,7 @@ def attribute(
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import find, subject
+    from mi.tasks.budget import parse
     from mi.tasks.constants import constants
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost, shape_of
@@ -186,6 +188,7 @@ def attribute(
         fresh,
     )
     sites.check()
+    room = parse(memory_budget)
     rules = None if backward is None else [part.strip() for part in backward.split(",") if part.strip()]
     config = methods.settle(
         method,
@@ -214,7 +217,7 @@ def attribute(
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     if sites.apply_to(chosen):
         of_sites(sites, piped, chosen, replace(loading, sites_only=True))
         return
@@ -237,7 +240,19 @@ def attribute(
             forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
             forwards += missed_bound or 0
         lengths = [len(encoded[row].clean) for row in taken]
-        note(cost(lengths, located, dtype, batch_size, forwards, backwards).text())
+        needed = cost(
+            lengths,
+            located,
+            dtype,
+            batch_size,
+            forwards,
+            backwards,
+            memory=methods.memory(config),
+            budget=room,
+            steps=config.steps,
+            units=_n_units(located, config.level),
+        )
+        note(needed.text())
         return
     work.keep_examples(examples.records)
 
@@ -270,6 +285,7 @@ def attribute(
                 on_halved=work.say_halved(),
             )
         said = _said(config, got, len(taken), which, ablation, measure)
+        said["memory_budget"] = room.bytes
         said |= replaced.said()
         said["executor"] = ready.executor(executor).name
         if only is not None and ranked is not None:

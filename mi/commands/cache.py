@@ -68,6 +68,7 @@ def cache(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
@@ -107,12 +108,14 @@ def cache(
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import subject
+    from mi.tasks.budget import parse
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
+    room = parse(memory_budget)
     if text or by_position or window:
         _check_means(means, text, window, file or task or data)
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     asked = Request(by_position, limit, bos, batch_size, executor, output, json, dry_run, fresh)
     if text:
         of_text(
@@ -146,7 +149,8 @@ def cache(
     measure = metric or str(examples.head["task"]["metric"])
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, **needs(measure))
     if dry_run:
-        note(cost([len(example.clean) for example in encoded], chosen.located.config(), dtype, batch_size, 2).text())
+        lengths = [len(example.clean) for example in encoded]
+        note(cost(lengths, chosen.located.config(), dtype, batch_size, 2, budget=room).text())
         return
 
     def compute(ready: Model) -> Result:
@@ -173,6 +177,7 @@ def cache(
             "accuracy": float(got.right.mean()),
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": room.bytes,
         }
         if site:
             caching |= {"sites": [each.name for each in sites], "positions": positions, "runs": runs}

@@ -73,7 +73,7 @@ def _make(
 ) -> None:
     lengths = [len(prompt.clean) for prompt in prompts]
     if asked.dry_run:
-        note(cost(lengths, chosen.located.config(), loading.dtype, asked.batch_size, 1).text())
+        note(cost(lengths, chosen.located.config(), loading.dtype, asked.batch_size, 1, budget=loading.budget).text())
         return
 
     def compute(ready: Model) -> work.Result:

@@ -58,6 +58,7 @@ def score(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
@@ -103,11 +104,13 @@ def score(
     from mi.core.sitewise.which import need_graph
     from mi.io import blobs, stream
     from mi.show.notes import note
-    from mi.tasks import find, subject
+    from mi.tasks import find, footprint, subject
+    from mi.tasks.budget import parse
     from mi.tasks.constants import constants
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
+    room = parse(memory_budget)
     piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
     head = piped.head
     if selector and piped.kind == "circuit":
@@ -138,7 +141,17 @@ def score(
     n_circuits = (1 if piped.kind == "circuit" else 20) + asked.n_runs(piped)
     if dry_run:
         lengths = [len(example.clean) for example in encoded]
-        note(cost(lengths, chosen.located.config(), dtype, batch_size, 2 + n_circuits).text())
+        needed = cost(
+            lengths,
+            chosen.located.config(),
+            dtype,
+            batch_size,
+            2 + n_circuits,
+            memory=footprint.circuits,
+            budget=room,
+            of_circuits=True,
+        )
+        note(needed.text())
         return
 
     def compute(ready: Model) -> Result:
@@ -174,6 +187,7 @@ def score(
             "executor": ready.executor(executor).name,
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": room.bytes,
             "overlap": overlap,
             **replaced.said(),
         }
@@ -199,7 +213,7 @@ def score(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room),
         head=head,
         inputs=[*examples.inputs, *replaced.inputs],
         depends_on=[piped.sha256, examples.head, *replaced.digests],

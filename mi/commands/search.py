@@ -146,6 +146,7 @@ def search(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
@@ -176,16 +177,18 @@ def search(
         mi search cache.jsonl --method optimal -o constants.jsonl
     """
     from mi import work
-    from mi.core.search.methods import passes, settle
+    from mi.core.search.methods import memory, passes, settle
     from mi.core.sitewise.which import need_graph
     from mi.errors import UsageError
     from mi.io import canonical, stream
     from mi.show.notes import note
     from mi.tasks import subject
+    from mi.tasks.budget import parse
     from mi.tasks.constants import constants
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
+    room = parse(memory_budget)
     flags = {
         "tau": tau or None,
         "order": order,
@@ -225,7 +228,9 @@ def search(
         located = chosen.located.config()
         lengths = [len(example.clean) for example in encoded]
         forwards, backwards = passes(settings, len(encoded), *_size(located), batch_size)
-        note(cost(lengths, located, dtype, batch_size or _batch(method), forwards, backwards).text())
+        size, need = batch_size or _batch(method), memory(settings)
+        needed = cost(lengths, located, dtype, size, forwards, backwards, memory=need, budget=room, of_circuits=True)
+        note(needed.text())
         return
     work.keep_examples(examples.records)
 
@@ -268,6 +273,7 @@ def search(
             "metric": metric,
             "seed": seed,
             "plan": work.plan_summary(got.plan),
+            "memory_budget": room.bytes,
             "executor": ready.executor(executor).name,
             "search": {**settings.said(), **got.said},
             **replaced.said(),
@@ -279,7 +285,7 @@ def search(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle),
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room),
         head=head,
         inputs=[*examples.inputs, *replaced.inputs],
         depends_on=[piped.sha256, *replaced.digests],

@@ -124,7 +124,7 @@ def attribute(
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
-    plan = partial(_plan, model, lengths, batch_size)
+    plan = partial(_plan, model, lengths, batch_size, config.steps)
     every = np.arange(len(examples))
     instead = replacement.make(
         ablation, model, runner, examples, plan(team.mine(every, lengths)), on_halved, given, team
@@ -144,10 +144,12 @@ def attribute(
     return total.attribution(team.found(Found(total.sums(mine), done, halved)))
 
 
-def _plan(model: Model, lengths: Sequence[int], batch_size: int | None, rows: np.ndarray) -> list[list[int]]:
+def _plan(
+    model: Model, lengths: Sequence[int], batch_size: int | None, steps: int, rows: np.ndarray
+) -> list[list[int]]:
     """The batch plan of the examples at ``rows``, as places in the whole set."""
     of_rows = [lengths[row] for row in rows]
-    made = batches.plan_for(model, of_rows, batch_size)
+    made = batches.plan_for(model, of_rows, batch_size, steps)
     return [[int(rows[place]) for place in batch] for batch in made]
 
 

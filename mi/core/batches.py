@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -15,7 +16,8 @@ from torch import Tensor
 from mi.core.model import Model
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import Shape, plan
+from mi.tasks.plan import STEPS, plan
+from mi.tasks.shape import Shape, shape_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
     )
 
 
-def plan_for(model: Model, lengths: Sequence[int], batch_size: int | None = None) -> list[list[int]]:
+def plan_for(
+    model: Model, lengths: Sequence[int], batch_size: int | None = None, steps: int = STEPS
+) -> list[list[int]]:
     """The batch plan of examples of these lengths, within the model's budget (`mi.tasks.plan`).
 
     Raises:
@@ -88,5 +92,10 @@ def plan_for(model: Model, lengths: Sequence[int], batch_size: int | None = None
         raise MiError(
             f"a prompt has {longest} tokens and the model has {adapter.n_positions} positions", "use shorter examples"
         )
-    shape = Shape(adapter.n_layers, adapter.d_model, adapter.vocab_size)
-    return plan(lengths, shape, model.dtype.itemsize, batch_size, model.budget)
+    return plan(lengths, shape(model), model.dtype.itemsize, batch_size, model.budget, steps)
+
+
+def shape(model: Model) -> Shape:
+    """The sizes that the plan depends on: those that `--dry-run` reads in the config."""
+    config: Any = model.module.config
+    return shape_of(config.to_dict())

@@ -22,6 +22,7 @@ from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
+from mi.tasks.plan import cut_to_tables
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def run_circuits(
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
     rows = batches.plan_for(model, lengths, batch_size)
-    rows = [part for whole in rows for part in _cut_to_budget(model, whole, lengths[whole[0]])]
+    rows = cut_to_tables(rows, lengths, batches.shape(model), model.dtype.itemsize, model.budget)
     instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
@@ -105,14 +106,6 @@ def _check_neurons(model: Model, neurons: Bool[np.ndarray, "circuit source d_mod
             f"a circuit over {held} neurons does not fit this model: {n_sources} nodes write {width} neurons each",
             "neurons belong to one model; make the circuit again with this one",
         )
-
-
-def _cut_to_budget(model: Model, rows: list[int], length: int) -> list[list[int]]:
-    """A circuit run keeps every live source's difference in d_model: cut batches to a fixed budget for that."""
-    one = model.layout.n_sources * length * model.adapter.d_model * model.dtype.itemsize
-    parts = -(-len(rows) // max(1, model.budget.tables // one))
-    size = -(-len(rows) // parts)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _numpy(metric: Tensor) -> np.ndarray:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mi.errors import UsageError
+from mi.tasks import footprint
+from mi.tasks.plan import Footprint, gradients
 
 if TYPE_CHECKING:
     import numpy as np
@@ -375,6 +377,17 @@ def _check_compat(method: Method, level: str, compat: str | None) -> None:
     if level not in method.compat:
         able = ", ".join(m.name for m in METHODS.values() if level in m.compat)
         raise UsageError(f"--compat means nothing to {method.name} of {level}s", f"it does to {able}")
+
+
+def memory(config: Config) -> Footprint:
+    """What one batch takes, as `mi.tasks.footprint` has it."""
+    if config.method == "ifr":
+        return footprint.flow
+    if config.method == "exact":
+        return lambda shape, item, batch, budget: footprint.patches(shape, item, batch)
+    if config.method == "atp-star":
+        return lambda shape, item, batch, budget: footprint.drops(shape, item, batch, budget, config.level)
+    return gradients(config.steps, config.level, config.method == "eap-ig-activations")
 
 
 def cost(config: Config, n_layers: int) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from mi.core.roles import Roles
 from mi.core.sitewise.which import need_graph
 from mi.errors import MiError, UsageError
 from mi.io.models import Located, locate
-from mi.tasks.plan import DEFAULT_BUDGET, Budget
+from mi.tasks.budget import DEFAULT_BUDGET, Budget
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as tokenizer_of
 

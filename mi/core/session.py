@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def opened(
             )
         _kept.clear()
         try:
-            yield model
+            yield replace(model, budget=loading.budget) if isinstance(model, Model) else model
         finally:
             if channel.current() is not None:
                 _kept[key] = model

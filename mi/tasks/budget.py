@@ -1,19 +1,23 @@
-"""How much memory a command may take, and how that is shared out. No torch.
+"""How much memory a command may take over the model's weights, and how that is shared out. No torch.
 
-Never of what happens to be free: the same budget means the same batches on every machine.
+Never what happens to be free: the same budget means the same batches on every machine.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from mi.errors import UsageError
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes over the weights that a command may take, and how they are shared out. Never what happens to be free."""
+    """Bytes, and the shares that parts of a computation may take."""
 
-    bytes: int = 1 << 30
+    bytes: int = 10**9
 
     @property
     def batch(self) -> int:
@@ -43,3 +47,16 @@ class Budget:
 
 
 DEFAULT_BUDGET = Budget()
+
+
+def parse(text: str) -> Budget:
+    """A budget as a person writes it: 500M, 2GB, 1.5G.
+
+    Raises:
+        UsageError: it is no amount, or one of nothing.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    n_bytes = int(float(match.group(1)) * UNITS[match.group(2)]) if match else 0
+    if n_bytes < 1:
+        raise UsageError(f"--memory-budget {text!r} is no amount", "write it as 500MB or 2GB")
+    return Budget(n_bytes)

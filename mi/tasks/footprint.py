@@ -14,6 +14,7 @@ from mi.tasks.shape import Shape
 
 LOGIT_COPIES = 4
 CELL = 8  # scores are float64
+ROW_TOKENS = 4096  # copies x positions that exact patching, and AtP*'s heads, run side by side
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,25 @@ def flow(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
     position = batch.examples * shape.n_sources * shape.d_model * _wide(item)
     chunk = position * min(batch.length, max(1, budget.least_chunk // position))
     cells = batch.examples * CELL * numbers(shape, "edge")
-    return batch.tokens * kept + batch.examples * logits(shape, item) + 2 * chunk + cells
+    at_once = max(batch.tokens * passing(shape, item), 2 * chunk + cells)
+    return batch.tokens * kept + batch.examples * logits(shape, item) + at_once
+
+
+def drops(shape: Shape, item: int, batch: Batch, budget: Budget, level: str) -> int:
+    """Peak of AtP*: `attribution` with one step, gradients at every z for every layer that is dropped, and heads that
+    mix again."""
+    at_z = shape.n_layers * (shape.n_layers + 1) // 2 * shape.heads_width * item
+    rows = max(batch.tokens, min(ROW_TOKENS, shape.n_heads * batch.tokens))
+    heads = rows * (5 * shape.heads_width * item + 2 * shape.d_model * item + shape.heads_width * _wide(item))
+    cells = (2 if level == "edge" else shape.n_layers) * batch.examples * CELL * shape.n_sources * shape.n_receivers
+    return attribution(shape, item, batch, budget, "edge", 1) + batch.tokens * at_z + heads + cells
+
+
+def patches(shape: Shape, item: int, batch: Batch) -> int:
+    """Peak of patches side by side, each a copy of some examples from some block on."""
+    rows = max(ROW_TOKENS, batch.tokens)
+    both = shape.n_layers * (2 * outputs(shape, item) + 3 * shape.d_model * item)
+    return batch.tokens * both + rows * passing(shape, item) + (rows // batch.length) * logits(shape, item)
 
 
 def host(units: int, examples: int) -> int:
@@ -149,10 +168,25 @@ def gates(shape: Shape, item: int, batch: Batch, copies: int, backward: bool) ->
     """Peak of one run with a gate on every edge, of so many copies of the batch."""
     rows = batch.tokens * copies
     tables = (2 if backward else 1) * shape.n_sources * shape.d_model * item
-    inputs = (3 * shape.n_heads + 1) * shape.d_model * (2 * item + _wide(item))
+    inputs = (3 * shape.n_heads + 1) * shape.d_model * _wide(item) * (3 if shape.layer_norm else 4) // 2
     kept = shape.n_layers * (inputs + activations(shape, item)) if backward else 2 * inputs
     ready = shape.n_layers * (2 * outputs(shape, item) + 2 * shape.d_model * item)
     return rows * (tables + kept) + batch.tokens * ready + batch.examples * copies * logits(shape, item)
+
+
+def tries(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
+    """Peak of circuits that are tried side by side, as many copies of the batch as there is room for."""
+    row = shape.n_sources * batch.length * shape.d_model * item
+    copies = min(64, shape.n_sources // 2, max(1, budget.tables // (row * batch.examples)))
+    return gates(shape, item, batch, copies, backward=False)
+
+
+def ablations(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
+    """Peak of runs in which one node is a constant, for as many nodes side by side as there is room for."""
+    one = batch.examples * attribution(shape, item, Batch(1, batch.length), Budget(0))
+    copies = min(shape.n_sources, max(1, budget.batch // one))
+    kept = batch.tokens * (shape.n_layers * activations(shape, item) + passing(shape, item))
+    return copies * (kept + batch.examples * logits(shape, item))
 
 
 def forward(shape: Shape, item: int, batch: Batch) -> int:

@@ -1,5 +1,5 @@
-"""The batch plan, and what a run will cost: pure functions of lengths, the model's shape, its dtype and
-``--batch-size``.
+"""The batch plan, and what a run will cost: pure functions of lengths, the model's shape, its dtype, ``--batch-size``
+and ``--memory-budget``.
 
 Never of free memory: the same plan comes out on every machine, so that a result can be made again. No torch:
 ``--dry-run`` prints it without loading anything.
@@ -7,75 +7,30 @@ Never of free memory: the same plan comes out on every machine, so that a result
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Numbers that a forward and backward keep for a token in each layer, in units of d_model: 16 for the MLP and its
-# activation function, the rest for the norms, q, k, v, z and the residual stream.
-KEPT_PER_TOKEN = 34
-LOGIT_COPIES = 4
+from mi.tasks import footprint
+from mi.tasks.budget import DEFAULT_BUDGET, Budget
+from mi.tasks.footprint import Batch
+from mi.tasks.shape import Shape, shape_of
+
 ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+STEPS = 5  # gradients that are kept where nobody says how many
+NO_CHUNKS = Budget(0)
+
+Footprint = Callable[[Shape, int, Batch, Budget], int]  # of one batch; the number is the size of a weight
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Bytes over the weights that a command may take, and how they are shared out. Never what happens to be free."""
-
-    bytes: int = 1 << 30
-
-    @property
-    def batch(self) -> int:
-        """Of what grows with the examples that are run at once."""
-        return self.bytes // 2
-
-    @property
-    def table(self) -> int:
-        """Of the differences of all sources at all positions of a circuit's run, d_model wide, of one example; those
-        that need more are made wide for a few positions at a time."""
-        return self.bytes // 2
-
-    @property
-    def tables(self) -> int:
-        """The same, of several examples at once."""
-        return self.bytes // 8
-
-    @property
-    def chunk(self) -> int:
-        """Of what is made wide for a moment, where more room saves work."""
-        return self.bytes // 4
-
-    @property
-    def least_chunk(self) -> int:
-        """The same, where it does not."""
-        return self.bytes // 16
+def gradients(steps: int = STEPS, level: str = "edge", own_runs: bool = False) -> Footprint:
+    """Of a method that takes gradients at so many inputs."""
+    return lambda shape, item, batch, budget: footprint.attribution(shape, item, batch, budget, level, steps, own_runs)
 
 
-DEFAULT_BUDGET = Budget()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What of a model its cost depends on."""
-
-    n_layers: int
-    d_model: int
-    vocab_size: int
-
-
-def shape_of(config: Mapping[str, Any]) -> Shape:
-    """The shape in a config.json, under the names that families give it."""
-
-    def first(*names: str) -> int:
-        return next((int(config[name]) for name in names if config.get(name)), 1)
-
-    return Shape(first("num_hidden_layers", "n_layer"), first("hidden_size", "n_embd"), first("vocab_size"))
-
-
-def bytes_per_example(shape: Shape, itemsize: int, length: int) -> int:
-    """Estimate of what a forward and backward of one example keep in memory."""
-    per_token = itemsize * shape.n_layers * KEPT_PER_TOKEN * shape.d_model
-    return per_token * length + LOGIT_COPIES * 4 * shape.vocab_size
+def bytes_per_example(shape: Shape, itemsize: int, length: int, steps: int = STEPS) -> int:
+    """Estimate of what one example takes of a batch that gradients are taken of."""
+    return footprint.attribution(shape, itemsize, Batch(1, length), NO_CHUNKS, "edge", steps)
 
 
 def plan(
@@ -84,16 +39,29 @@ def plan(
     itemsize: int,
     batch_size: int | None = None,
     budget: Budget = DEFAULT_BUDGET,
+    steps: int = STEPS,
 ) -> list[list[int]]:
     """Rows of each batch: buckets of equal length, shortest first, each cut into equal parts within the budget."""
     batches: list[list[int]] = []
     for length in sorted(set(lengths)):
         bucket = [row for row, own in enumerate(lengths) if own == length]
-        most = batch_size or max(1, budget.batch // bytes_per_example(shape, itemsize, length))
-        parts = -(-len(bucket) // most)
-        size = -(-len(bucket) // parts)
-        batches += [bucket[start : start + size] for start in range(0, len(bucket), size)]
+        batches += cut(bucket, batch_size or budget.batch // bytes_per_example(shape, itemsize, length, steps))
     return batches
+
+
+def cut(rows: list[int], most: int) -> list[list[int]]:
+    """Parts of about equal size, of ``most`` rows at most, but of one at least."""
+    parts = -(-len(rows) // max(1, most))
+    size = -(-len(rows) // parts)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def cut_to_tables(
+    batches: Sequence[list[int]], lengths: Sequence[int], shape: Shape, itemsize: int, budget: Budget
+) -> list[list[int]]:
+    """The batches of a circuit's run, which keeps every live source's difference d_model wide."""
+    position = shape.n_sources * shape.d_model * itemsize
+    return [part for rows in batches for part in cut(rows, budget.tables // (position * lengths[rows[0]]))]
 
 
 @dataclass(frozen=True)
@@ -106,12 +74,14 @@ class Cost:
     backwards: float
     batches: int
     bytes: int
+    budget: int
 
     def text(self) -> str:
         passes = f"{self.forwards:g} forward" + (f" and {self.backwards:g} backward" if self.backwards else "")
+        over = f", more than the {self.budget / 2**20:.0f} MiB of --memory-budget" if self.bytes > self.budget else ""
         return (
             f"would run {passes} passes over {self.examples} examples of {self.tokens} tokens in all, in "
-            f"{self.batches} batches; about {self.bytes / 2**20:.0f} MiB of memory over the weights"
+            f"{self.batches} batches; about {self.bytes / 2**20:.0f} MiB of memory over the weights{over}"
         )
 
 
@@ -122,13 +92,26 @@ def cost(
     batch_size: int | None,
     forwards: float,
     backwards: float = 0,
+    *,
+    memory: Footprint | None = None,
+    budget: Budget = DEFAULT_BUDGET,
+    steps: int = STEPS,
+    of_circuits: bool = False,
+    units: int = 0,
 ) -> Cost:
-    """The cost of so many forwards and backwards of every example."""
+    """The cost of so many forwards and backwards of every example.
+
+    ``memory``: of one batch; None: of plain runs. ``of_circuits``: batches are cut as those of circuits are. ``units``:
+    how many scores are summed up over all batches.
+    """
     shape = shape_of(config)
     known = dtype if dtype in ITEMSIZE else str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    itemsize = ITEMSIZE.get(known, 4)
-    batches = plan(lengths, shape, itemsize, batch_size)
-    largest = max(
-        (sum(bytes_per_example(shape, itemsize, lengths[row]) for row in rows) for rows in batches), default=0
-    )
-    return Cost(len(lengths), sum(lengths), forwards, backwards, len(batches), largest)
+    item = ITEMSIZE.get(known, 4)
+    batches = plan(lengths, shape, item, batch_size, budget, steps)
+    if of_circuits:
+        batches = cut_to_tables(batches, lengths, shape, item, budget)
+    need = memory or (lambda shape, item, batch, _: footprint.forward(shape, item, batch))
+    largest = max((need(shape, item, Batch(len(rows), lengths[rows[0]]), budget) for rows in batches), default=0)
+    if units:
+        largest += footprint.host(units, len(lengths))
+    return Cost(len(lengths), sum(lengths), forwards, backwards, len(batches), largest, budget.bytes)

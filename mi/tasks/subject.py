@@ -19,6 +19,7 @@ from mi.io.models import Located, locate, of_head
 from mi.io.stream import Stream
 from mi.io.stream import read as read_stream
 from mi.tasks import task as tasks
+from mi.tasks.budget import DEFAULT_BUDGET, Budget
 from mi.tasks.encode import Encoded, Place, encode
 from mi.tasks.readers import Reading, own
 from mi.tasks.readers import read as read_file
@@ -33,7 +34,7 @@ DEFAULT_TASK = "ioi"
 
 @dataclass(frozen=True)
 class Loading:
-    """The flags that say how a model is loaded."""
+    """The flags that say how a model is loaded, and in how much memory it is to work."""
 
     device: str = "auto"
     dtype: str = "auto"
@@ -41,6 +42,7 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
+    budget: Budget = DEFAULT_BUDGET
 
 
 @dataclass(frozen=True)

@@ -88,3 +88,24 @@ def test_info_lists_the_table(mi: Session) -> None:
     assert [m["name"] for m in facts["attribution"]] == list(methods.METHODS) == facts["methods"]["method"]
     shown = mi("info").ok().text
     assert all(re.search(rf"^{name} ", shown, re.MULTILINE) for name in methods.METHODS)
+
+
+def test_a_memory_budget_is_recorded_and_changes_no_score(mi: Session, examples: str) -> None:
+    """One prompt at a time, and of its positions a few: the same numbers."""
+    found = []
+    for budget in ("1GB", "100kB"):
+        mi("attribute", examples, "--batch-size", "1", "--memory-budget", budget, "-o", "s.jsonl", "--fresh").ok()
+        scores = stream.read("s.jsonl", ("scores",))
+        found.append(blobs.load(scores, "scores")["edge"])
+        mi("score", "s.jsonl", "--memory-budget", budget, "--batch-size", "1", "-o", "r.jsonl", "--fresh").ok()
+        report = stream.read("r.jsonl", ("report",)).head["scoring"]
+        amount = 10**9 if budget == "1GB" else 10**5
+        assert scores.head["attribution"]["memory_budget"] == report["memory_budget"] == amount
+    assert np.abs(found[0] - found[1]).max() <= 1e-5 * np.abs(found[0]).max()
+
+
+@pytest.mark.parametrize("command", ["attribute", "cache", "search"])
+def test_a_budget_that_is_no_amount_is_refused(mi: Session, examples: str, command: str) -> None:
+    done = mi(command, examples, "--memory-budget", "much")
+    assert done.code == 2
+    assert "write it as 500MB or 2GB" in done.err

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mi.core.model import Model, wrap
+from mi.tasks.budget import Budget
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import Budget
 from tests.examples import IdExample, encoded, random_examples
 from tests.models import Shape, random_model, truly_double
 from tests.oracle import transformer

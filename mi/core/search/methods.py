@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mi.errors import UsageError
+from mi.tasks import footprint
+from mi.tasks.plan import Footprint
 
 TAUS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)  # of an ACDC ranking
 
@@ -114,6 +116,16 @@ def _check_taus(taus: Sequence[float], ranking: bool) -> bool:
     if (ranking or len(taus) > 1) and min(taus) <= 0:
         raise UsageError("a ranking needs positive taus", "give taus above 0")
     return ranking or len(taus) > 1
+
+
+def memory(settings: Settings) -> Footprint:
+    """What one batch takes, as `mi.tasks.footprint` has it."""
+    if settings.method == "optimal":
+        return footprint.ablations
+    if settings.method == "acdc":
+        return footprint.tries
+    copies = settings.of.get("masks", 1)
+    return lambda shape, item, batch, budget: footprint.gates(shape, item, batch, copies, backward=True)
 
 
 def passes(

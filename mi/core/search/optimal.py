@@ -29,7 +29,7 @@ from mi.core.search.adam import Adam
 from mi.core.search.checkpoint import NOWHERE, Checkpoint
 from mi.core.search.masks import Constants, batch_of
 from mi.core.search.problem import Problem, require_finite
-from mi.tasks.plan import Shape, bytes_per_example
+from mi.tasks.plan import bytes_per_example
 
 CHECK = 10  # steps between two checks
 PATIENCE = 3  # checks without a lower loss
@@ -83,8 +83,7 @@ class _Search:
         self._lowest, self._sum, self._stale = np.full(n, np.inf), np.zeros(n), np.zeros(n)
         self.taken = np.zeros(n, dtype=np.int64)
         longest = max(len(example.clean) for example in problem.examples)
-        shape = Shape(model.adapter.n_layers, model.adapter.d_model, model.adapter.vocab_size)
-        row = bytes_per_example(shape, model.dtype.itemsize, longest)
+        row = bytes_per_example(batches.shape(model), model.dtype.itemsize, longest)
         self._at_once = max(1, model.budget.batch // (row * max(len(rows) for rows in problem.plan)))
         self.first = self.step = self.total = 0
         self._begin()

@@ -23,6 +23,7 @@ from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given, Replacement
 from mi.errors import MiError, RunError
 from mi.tasks.encode import Encoded
+from mi.tasks.plan import cut_to_tables
 
 
 @dataclass
@@ -94,16 +95,8 @@ def problem(
     runner = model.executor(executor)
     plan = batches.plan_for(model, lengths, batch_size)
     instead = replacement.make(ablation, model, runner, examples, plan, given=given)
-    made = Problem(model, runner, chosen, examples, plan, instead)
-    made.plan = [part for rows in plan for part in _cut(rows, model.budget.tables // made.row_bytes(lengths[rows[0]]))]
-    return made
-
-
-def _cut(rows: list[int], most: int) -> list[list[int]]:
-    """Parts of about equal size, of ``most`` rows at most."""
-    parts = -(-len(rows) // max(1, most))
-    size = -(-len(rows) // parts)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    plan = cut_to_tables(plan, lengths, batches.shape(model), model.dtype.itemsize, model.budget)
+    return Problem(model, runner, chosen, examples, plan, instead)
 
 
 def require_finite(name: str, values: Tensor, step: int) -> None:

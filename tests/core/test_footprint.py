@@ -1,0 +1,174 @@
+"""The memory that `--dry-run` promises against what is counted while the work is done, on mid-sized random models."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.allocated import peak
+from mi.core import batches, methods
+from mi.core.attribute import attribute
+from mi.core.baseline import baselines
+from mi.core.circuits import run_circuits
+from mi.core.model import Model, wrap
+from mi.core.search.methods import memory, settle
+from mi.core.search.run import search
+from mi.errors import UsageError
+from mi.tasks import footprint
+from mi.tasks.budget import Budget, parse
+from mi.tasks.encode import Encoded
+from mi.tasks.footprint import Batch
+from mi.tasks.plan import Footprint, cost, cut_to_tables
+from mi.tasks.shape import shape_of
+from tests.models import Shape, random_model
+
+FACTOR = 1.5
+N, LENGTH = 4, 20
+SHAPE = Shape(n_layers=4, n_heads=8, n_kv_heads=2, d_head=16, d_mlp=500, vocabulary=600)
+
+
+@dataclass(frozen=True)
+class Work:
+    run: Callable[[Model, list[Encoded]], object]
+    memory: Footprint
+    of_circuits: bool = False
+
+
+def scores(method: str, level: str | None = None, only: np.ndarray | None = None) -> Work:
+    def run(model: Model, examples: list[Encoded]) -> object:
+        return attribute(model, examples, method=method, level=level, only=only, batch_size=N)
+
+    return Work(run, methods.memory(methods.settle(method, level=level)))
+
+
+def one_circuit(model: Model, examples: list[Encoded]) -> object:
+    return run_circuits(model, examples, np.ones((1, model.graph.n_edges), dtype=bool), batch_size=N)
+
+
+def searched(method: str) -> Work:
+    settings = settle(method, {"steps": 2})
+    return Work(lambda model, examples: search(model, examples, settings, batch_size=N), memory(settings), True)
+
+
+def plain(model: Model, examples: list[Encoded]) -> object:
+    return baselines(model, examples, batch_size=N)
+
+
+WORKS = {
+    "eap": scores("eap"),
+    "eap-ig": scores("eap-ig"),
+    "nap": scores("nap"),
+    "neurons": scores("eap-ig", "neuron"),
+    "activations": scores("eap-ig-activations"),
+    "relp": scores("relp"),
+    "atp-star": scores("atp-star"),
+    "ifr": scores("ifr"),
+    "exact": scores("exact", only=np.arange(30)),
+    "score": Work(one_circuit, footprint.circuits, True),
+    "cache": Work(plain, lambda shape, item, batch, budget: footprint.forward(shape, item, batch)),
+    "edge-pruning": searched("edge-pruning"),
+    "ugs": searched("ugs"),
+    "optimal": searched("optimal"),
+}
+
+
+@cache
+def model_of(family: str, dtype: torch.dtype) -> Model:
+    return wrap(random_model(family, 0, SHAPE).to(dtype))
+
+
+def examples() -> list[Encoded]:
+    clean = tuple(range(LENGTH))
+    return [Encoded(f"{n}", clean, (n + 30, *clean[1:]), (1,), (2,), LENGTH - 1) for n in range(N)]
+
+
+LONG = ("activations", "ugs", "optimal")
+CUT = ("eap", "eap-ig", "ifr", "neurons", "score")  # what a smaller budget changes even in one batch
+CASES = [
+    *((name, "gpt2", torch.float32, 10**9) for name in WORKS),
+    *((name, "llama", torch.bfloat16, 10**9) for name in WORKS if name not in LONG),
+    *((name, "llama", torch.bfloat16, 10**7) for name in CUT),
+    *((name, "gpt2", torch.float32, 10**7) for name in CUT),
+]
+
+
+@pytest.mark.parametrize(("name", "family", "dtype", "n_bytes"), CASES, ids=str)
+def test_the_estimate_is_near_what_is_counted(name: str, family: str, dtype: torch.dtype, n_bytes: int) -> None:
+    work, budget = WORKS[name], Budget(n_bytes)
+    model = replace(model_of(family, dtype), budget=budget)
+    shape, item = batches.shape(model), dtype.itemsize
+    rows = [list(range(N))]
+    if work.of_circuits:
+        rows = cut_to_tables(rows, [LENGTH] * N, shape, item, budget)
+    estimate = work.memory(shape, item, Batch(len(rows[0]), LENGTH), budget)
+    counted = peak(lambda: work.run(model, examples()))
+    assert counted / FACTOR < estimate < counted * FACTOR
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "llama-wide-heads", "mistral"])
+def test_the_shape_in_a_config_is_that_of_the_model(family: str) -> None:
+    model = wrap(random_model(family, 0, Shape()))
+    shape, adapter = batches.shape(model), model.adapter
+    assert (shape.n_layers, shape.n_heads, shape.d_head) == (adapter.n_layers, adapter.n_heads, adapter.d_head)
+    assert (shape.d_model, shape.vocab_size) == (adapter.d_model, adapter.vocab_size)
+    assert (shape.n_sources, shape.n_receivers) == (model.layout.n_sources, model.layout.n_receivers)
+    assert shape.n_edges == model.graph.n_edges
+    assert shape.d_mlp == adapter.layers[0].mlp_weights()[0].shape[0]
+    assert shape.gated == (len(adapter.layers[0].mlp_weights()) == 2)
+    assert shape.rotary == (adapter.position is None)
+
+
+LLAMA_8B = {
+    "model_type": "llama",
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+}
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_eight_billion_parameters_need_less_than_two_gigabytes_more(steps: int) -> None:
+    """20 prompts of 40 tokens; one tensor of every source's difference would take 3.5 GB a time, in bfloat16."""
+    lengths, shape = [40] * 20, shape_of(LLAMA_8B)
+    assert shape.n_sources * 800 * shape.d_model * 2 == pytest.approx(6.93e9, rel=0.01)
+    config = methods.settle("eap-ig" if steps > 1 else "eap", steps=steps if steps > 1 else None)
+    need = cost(
+        lengths, LLAMA_8B, "bfloat16", None, 6, 5, memory=methods.memory(config), steps=steps, units=shape.n_edges
+    )
+    assert need.bytes < 2e9
+    assert cost(lengths, LLAMA_8B, "bfloat16", None, 3, memory=footprint.circuits, of_circuits=True).bytes < 2e9
+
+
+def test_a_larger_budget_makes_larger_batches() -> None:
+    """And an example that alone needs more than the budget is run, and said."""
+    found = [
+        cost(
+            [40] * 20, LLAMA_8B, "bfloat16", None, 6, 5, memory=methods.memory(methods.settle("eap-ig")), budget=budget
+        )
+        for budget in (Budget(10**8), Budget(10**9), Budget(2 * 10**9), Budget(2 * 10**10))
+    ]
+    assert [one.batches for one in found] == sorted((one.batches for one in found), reverse=True)
+    assert found[0].batches == 20
+    assert found[-1].batches == 1
+    assert "more than the 95 MiB of --memory-budget" in found[0].text()
+    assert "more than" not in found[1].text()
+    assert all(one.bytes < 1.2 * one.budget for one in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"), [("2GB", 2 * 10**9), ("500M", 5 * 10**8), ("1.5g", 15 * 10**8), ("1000", 1000), ("3 kb", 3000)]
+)
+def test_a_budget_is_read_as_people_write_it(text: str, n_bytes: int) -> None:
+    assert parse(text).bytes == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "lots", "-1GB", "0", "0.1", "2XB", "nan", "1e9"])
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no amount"):
+        parse(text)
