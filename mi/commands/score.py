@@ -149,7 +149,7 @@ def score(
             2 + n_circuits,
             memory=footprint.circuits,
             budget=room,
-            of_circuits=True,
+            table=room.table,
         )
         note(needed.text())
         return

@@ -229,7 +229,7 @@ def search(
         lengths = [len(example.clean) for example in encoded]
         forwards, backwards = passes(settings, len(encoded), *_size(located), batch_size)
         size, need = batch_size or _batch(method), memory(settings)
-        needed = cost(lengths, located, dtype, size, forwards, backwards, memory=need, budget=room, of_circuits=True)
+        needed = cost(lengths, located, dtype, size, forwards, backwards, memory=need, budget=room, table=room.gated)
         note(needed.text())
         return
     work.keep_examples(examples.records)

@@ -22,7 +22,7 @@ from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import cut_to_tables
+from mi.tasks.plan import cut_to_table
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_circuits(
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
     rows = batches.plan_for(model, lengths, batch_size)
-    rows = cut_to_tables(rows, lengths, batches.shape(model), model.dtype.itemsize, model.budget)
+    rows = cut_to_table(rows, lengths, batches.shape(model), model.dtype.itemsize, model.budget.table)
     instead = replacement.make(ablation, model, runner, examples, rows, on_halved, given)
     value = np.zeros((len(masks), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))

@@ -26,13 +26,13 @@ class Budget:
 
     @property
     def table(self) -> int:
-        """Of the differences of all sources at all positions of a circuit's run, d_model wide, of one example; those
-        that need more are made wide for a few positions at a time."""
+        """Of the differences of all sources of a circuit's run at all positions, d_model wide. Batches are cut to it;
+        those of one example that needs more are made wide for a few positions at a time."""
         return self.bytes // 2
 
     @property
-    def tables(self) -> int:
-        """The same, of several examples at once."""
+    def gated(self) -> int:
+        """The same, of a run with gates, which keeps several times as much for its gradient."""
         return self.bytes // 8
 
     @property

@@ -177,7 +177,7 @@ def gates(shape: Shape, item: int, batch: Batch, copies: int, backward: bool) ->
 def tries(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
     """Peak of circuits that are tried side by side, as many copies of the batch as there is room for."""
     row = shape.n_sources * batch.length * shape.d_model * item
-    copies = min(64, shape.n_sources // 2, max(1, budget.tables // (row * batch.examples)))
+    copies = min(64, shape.n_sources // 2, max(1, budget.gated // (row * batch.examples)))
     return gates(shape, item, batch, copies, backward=False)
 
 

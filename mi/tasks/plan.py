@@ -56,12 +56,12 @@ def cut(rows: list[int], most: int) -> list[list[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def cut_to_tables(
-    batches: Sequence[list[int]], lengths: Sequence[int], shape: Shape, itemsize: int, budget: Budget
+def cut_to_table(
+    batches: Sequence[list[int]], lengths: Sequence[int], shape: Shape, itemsize: int, room: int
 ) -> list[list[int]]:
-    """The batches of a circuit's run, which keeps every live source's difference d_model wide."""
+    """The batches of a circuit's run, which keeps every live source's difference d_model wide, in so many bytes."""
     position = shape.n_sources * shape.d_model * itemsize
-    return [part for rows in batches for part in cut(rows, budget.tables // (position * lengths[rows[0]]))]
+    return [part for rows in batches for part in cut(rows, room // (position * lengths[rows[0]]))]
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,20 @@ def cost(
     memory: Footprint | None = None,
     budget: Budget = DEFAULT_BUDGET,
     steps: int = STEPS,
-    of_circuits: bool = False,
+    table: int | None = None,
     units: int = 0,
 ) -> Cost:
     """The cost of so many forwards and backwards of every example.
 
-    ``memory``: of one batch; None: of plain runs. ``of_circuits``: batches are cut as those of circuits are. ``units``:
-    how many scores are summed up over all batches.
+    ``memory``: of one batch; None: of plain runs. ``table``: batches are cut to so many bytes of
+    wide differences. ``units``: how many scores are summed up over all batches.
     """
     shape = shape_of(config)
     known = dtype if dtype in ITEMSIZE else str(config.get("dtype") or config.get("torch_dtype") or "float32")
     item = ITEMSIZE.get(known, 4)
     batches = plan(lengths, shape, item, batch_size, budget, steps)
-    if of_circuits:
-        batches = cut_to_tables(batches, lengths, shape, item, budget)
+    if table is not None:
+        batches = cut_to_table(batches, lengths, shape, item, table)
     need = memory or (lambda shape, item, batch, _: footprint.forward(shape, item, batch))
     largest = max((need(shape, item, Batch(len(rows), lengths[rows[0]]), budget) for rows in batches), default=0)
     if units:

@@ -21,7 +21,7 @@ from mi.tasks import footprint
 from mi.tasks.budget import Budget, parse
 from mi.tasks.encode import Encoded
 from mi.tasks.footprint import Batch
-from mi.tasks.plan import Footprint, cost, cut_to_tables
+from mi.tasks.plan import Footprint, cost, cut_to_table
 from mi.tasks.shape import shape_of
 from tests.models import Shape, random_model
 
@@ -34,7 +34,7 @@ SHAPE = Shape(n_layers=4, n_heads=8, n_kv_heads=2, d_head=16, d_mlp=500, vocabul
 class Work:
     run: Callable[[Model, list[Encoded]], object]
     memory: Footprint
-    of_circuits: bool = False
+    room: Callable[[Budget], int] | None = None  # for tables, of what is cut to it
 
 
 def scores(method: str, level: str | None = None, only: np.ndarray | None = None) -> Work:
@@ -50,7 +50,11 @@ def one_circuit(model: Model, examples: list[Encoded]) -> object:
 
 def searched(method: str) -> Work:
     settings = settle(method, {"steps": 2})
-    return Work(lambda model, examples: search(model, examples, settings, batch_size=N), memory(settings), True)
+    return Work(
+        lambda model, examples: search(model, examples, settings, batch_size=N),
+        memory(settings),
+        lambda budget: budget.gated,
+    )
 
 
 def plain(model: Model, examples: list[Encoded]) -> object:
@@ -67,7 +71,7 @@ WORKS = {
     "atp-star": scores("atp-star"),
     "ifr": scores("ifr"),
     "exact": scores("exact", only=np.arange(30)),
-    "score": Work(one_circuit, footprint.circuits, True),
+    "score": Work(one_circuit, footprint.circuits, lambda budget: budget.table),
     "cache": Work(plain, lambda shape, item, batch, budget: footprint.forward(shape, item, batch)),
     "edge-pruning": searched("edge-pruning"),
     "ugs": searched("ugs"),
@@ -101,8 +105,8 @@ def test_the_estimate_is_near_what_is_counted(name: str, family: str, dtype: tor
     model = replace(model_of(family, dtype), budget=budget)
     shape, item = batches.shape(model), dtype.itemsize
     rows = [list(range(N))]
-    if work.of_circuits:
-        rows = cut_to_tables(rows, [LENGTH] * N, shape, item, budget)
+    if work.room is not None:
+        rows = cut_to_table(rows, [LENGTH] * N, shape, item, work.room(budget))
     estimate = work.memory(shape, item, Batch(len(rows[0]), LENGTH), budget)
     counted = peak(lambda: work.run(model, examples()))
     assert counted / FACTOR < estimate < counted * FACTOR
@@ -142,7 +146,7 @@ def test_eight_billion_parameters_need_less_than_two_gigabytes_more(steps: int) 
         lengths, LLAMA_8B, "bfloat16", None, 6, 5, memory=methods.memory(config), steps=steps, units=shape.n_edges
     )
     assert need.bytes < 2e9
-    assert cost(lengths, LLAMA_8B, "bfloat16", None, 3, memory=footprint.circuits, of_circuits=True).bytes < 2e9
+    assert cost(lengths, LLAMA_8B, "bfloat16", None, 3, memory=footprint.circuits, table=Budget().table).bytes < 2e9
 
 
 def test_a_larger_budget_makes_larger_batches() -> None:

@@ -132,7 +132,7 @@ def test_batches_are_cut_to_fixed_budgets() -> None:
     scores, runs = attribute(case.model, case.encoded), run_circuits(case.model, case.encoded, masks)
     assert [len(part) for part in scores.plan] == [len(part) for part in runs.plan] == [8]
     wide = case.model.layout.n_sources * 6 * case.model.adapter.d_model * 8
-    again = run_circuits(case.within(8 * 3 * wide), case.encoded, masks, batch_size=8)
+    again = run_circuits(case.within(2 * 3 * wide), case.encoded, masks, batch_size=8)
     assert max(len(part) for part in again.plan) <= 3
     np.testing.assert_allclose(again.value, runs.value, rtol=0, atol=1e-10)
     alone = attribute(case.within(1), case.encoded)

@@ -186,7 +186,7 @@ def losses_of(problem: Problem) -> Losses:
         for number, rows in enumerate(problem.plan):
             prepared = problem.prepared(number)
             length = prepared.batch.clean.shape[1]
-            most = max(1, model.budget.tables // (problem.row_bytes(length) * len(rows)))
+            most = max(1, model.budget.gated // (problem.row_bytes(length) * len(rows)))
             for start in range(0, len(masks), most):
                 part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
                 loss = problem.loss(prepared, run(number, part, block), "circuit")

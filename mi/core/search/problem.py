@@ -23,7 +23,7 @@ from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given, Replacement
 from mi.errors import MiError, RunError
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import cut_to_tables
+from mi.tasks.plan import cut_to_table
 
 
 @dataclass
@@ -95,7 +95,7 @@ def problem(
     runner = model.executor(executor)
     plan = batches.plan_for(model, lengths, batch_size)
     instead = replacement.make(ablation, model, runner, examples, plan, given=given)
-    plan = cut_to_tables(plan, lengths, batches.shape(model), model.dtype.itemsize, model.budget)
+    plan = cut_to_table(plan, lengths, batches.shape(model), model.dtype.itemsize, model.budget.gated)
     return Problem(model, runner, chosen, examples, plan, instead)
 
 
