@@ -94,9 +94,10 @@ def check(
         return _write(Findings("mi check", found), "json" if json else form, output)
     old_stream = None if baseline is None else stream.read(baseline, ("report",))
     old = None if old_stream is None else measured(old_stream.records, old_stream.origin)
+    place = _place(read, baseline)
     notes: list[Finding] = []
     if old_stream is not None and old is not None:
-        notes = list(_compare(read, new, old_stream, old))
+        notes = list(_compare(read, new, old_stream, old, place))
         old = aligned(new, old) or old
     if update:
         assert old is not None and baseline is not None
@@ -106,7 +107,7 @@ def check(
     if old is not None and not any(rule.kind == "max-drop" for rule in rules):
         rules = [_default(new), *rules]
     judged = [_judge(rule, new, old, Settings(level=confidence)) for rule in rules]
-    found = _findings(judged, read, new, strict, confidence) + notes
+    found = _findings(judged, place, new, strict, confidence) + notes
     return _write(Findings("mi check", found), "json" if json else form, output)
 
 
@@ -150,7 +151,7 @@ def _default(new: Measured) -> Rule:
     return Rule("max-drop", "cpr" if new.is_curve else "faithfulness", TOLERANCE)
 
 
-def _compare(read: Stream, new: Measured, old_stream: Stream, old: Measured) -> Iterator[Finding]:
+def _compare(read: Stream, new: Measured, old_stream: Stream, old: Measured, place: str) -> Iterator[Finding]:
     """Refuse what cannot be compared, and say what else is different."""
     from mi.circuit import differences
     from mi.circuit.verdict import aligned
@@ -164,11 +165,11 @@ def _compare(read: Stream, new: Measured, old_stream: Stream, old: Measured) -> 
     if new.n and aligned(new, old) is None:
         same = len(set(new.keys) & set(old.keys))
         text = f"{same:,} of {count(new.n, 'example')} are in the baseline, which has {old.n:,}: compared as unpaired"
-        yield _note(read, "examples", f"other examples: {text}")
+        yield _note(place, "examples", f"other examples: {text}")
     if new.size != old.size:
-        yield _note(read, "size", f"another circuit: {new.size} edges, was {old.size}")
+        yield _note(place, "size", f"another circuit: {new.size} edges, was {old.size}")
     for name, text in differences.notes(read.head, old_stream.head):
-        yield _note(read, name, text)
+        yield _note(place, name, text)
 
 
 def _judge(rule: Rule, new: Measured, old: Measured | None, settings: Settings) -> Judged:
@@ -199,17 +200,17 @@ def _stored(name: str, report: Measured) -> Any:
     return report.summaries[name]
 
 
-def _findings(judged: Sequence[Judged], read: Stream, new: Measured, strict: bool, confidence: float) -> list[Finding]:
+def _findings(judged: Sequence[Judged], place: str, new: Measured, strict: bool, confidence: float) -> list[Finding]:
     from mi.circuit.statistics import LEAST_CLUSTERS, LEVEL, clusters
     from mi.show.verdicts import finding
 
-    found = [finding(each, _file(read), strict) for each in judged]
+    found = [finding(each, place, strict) for each in judged]
     there = set(new.templates) - {""}
     if new.n and there and clusters(new.templates) is None and len(there) < LEAST_CLUSTERS:
         text = f"{len(there)} templates are too few to draw from: examples are drawn, so intervals are of these alone"
-        found.append(_note(read, "templates", text if len(there) > 1 else "one template: intervals are of it alone"))
+        found.append(_note(place, "templates", text if len(there) > 1 else "one template: intervals are of it alone"))
     if confidence != LEVEL and any(each.estimate and each.rule.name not in new.names() for each in judged):
-        found.append(_note(read, "confidence", f"intervals that the report holds are of {LEVEL:.0%}"))
+        found.append(_note(place, "confidence", f"intervals that the report holds are of {LEVEL:.0%}"))
     return found
 
 
@@ -238,16 +239,17 @@ def _replace(read: Stream, baseline: str) -> None:
     stream.write(baseline, read.head, read.records, read.blobs)
 
 
-def _file(read: Stream) -> str:
+def _place(read: Stream, baseline: str | None) -> str:
+    """The file that findings are about; of a report that was piped in, its baseline: code scanning wants a place."""
     from mi.io.chain import portable
 
-    return "" if read.origin == "stdin" else portable(read.origin)
+    return portable(baseline or "") if read.origin == "stdin" else portable(read.origin)
 
 
-def _note(read: Stream, name: str, text: str) -> Finding:
+def _note(place: str, name: str, text: str) -> Finding:
     from mi.show.findings import Finding
 
-    return Finding("note", name, "note", "note", text, _file(read))
+    return Finding("note", name, "note", "note", text, place)
 
 
 def _update(name: str, text: str, baseline: str) -> Finding:

@@ -61,6 +61,17 @@ def test_false_alarms_are_rare(world):
     assert found.count(CANNOT_TELL) > 0.85 * RUNS
 
 
+def test_false_alarms_are_rare_where_the_examples_are_others():
+    rng = generator("fresh")
+    found = []
+    for _ in range(400):
+        (new, _), (_, old) = pair(rng, 80, TOLERANCE), pair(rng, 60, TOLERANCE)
+        found.append(verdict.judge_drop(DROP, new, old, QUICK))
+    assert not any(judged.paired for judged in found)
+    said = [judged.verdict for judged in found]
+    assert at_most(said.count(REGRESSION), 400, 0.05) and at_most(said.count(FINE), 400, 0.05)
+
+
 @pytest.mark.parametrize("drop", [0.035, 0.005], ids=["a regression", "fine"])
 @pytest.mark.parametrize("world", [{}, {"templates": 20}], ids=["examples", "templates"])
 def test_the_number_of_examples_that_is_called_for_is_enough(drop, world):
