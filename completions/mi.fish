@@ -386,7 +386,7 @@ complete -c mi -n '__fish_seen_subcommand_from plot' -l quiet -s q -d 'No notes 
 complete -c mi -n '__fish_seen_subcommand_from plot' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from head' -F
-complete -c mi -n '__fish_seen_subcommand_from head' -l number -s n -d 'How many records to keep.' -x
+complete -c mi -n '__fish_seen_subcommand_from head' -l number -s n -d 'How many records to keep; of examples, of each split.' -x
 complete -c mi -n '__fish_seen_subcommand_from head' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from head' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from head' -l quiet -s q -d 'No notes and no progress on stderr.'

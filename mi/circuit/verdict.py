@@ -131,7 +131,8 @@ def _judged(
     by = [clusters(each.templates) for each in reports]
     why = _nothing_to_say(rule, reports, by)
     if why:
-        return Judged(rule, CANNOT_TELL, _finite(first), _finite(before), n=new.n, paired=paired, why=why)
+        told = [_told(rule, each, names, value) for each, names, value in zip(reports, by, points, strict=True)]
+        return Judged(rule, CANNOT_TELL, told[0], told[1] if before is not None else None, None, new.n, paired, why)
     least = min(_count(each, names) for each, names in zip(reports, by, strict=True))
 
     def draws(by: Sequence[Sequence[str] | None]) -> np.ndarray:
@@ -149,8 +150,10 @@ def _judged(
     return Judged(rule, said, first, before, estimate, new.n, paired, needed=needed)
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _told(rule: Rule, report: Measured, drawn: Sequence[str] | None, value: float) -> float | None:
+    """A report's own number, where it has one: a ratio to next to nothing is none."""
+    ratio = rule.name not in PLAIN and undetermined(report.columns[-2], report.columns[-1], drawn) is not None
+    return None if ratio or not math.isfinite(value) else value
 
 
 def _nothing_to_say(rule: Rule, reports: Sequence[Measured], drawn: Sequence[Sequence[str] | None]) -> str | None:

@@ -11,16 +11,19 @@ KINDS = ("examples", "cache", "circuit", "effects")
 
 def head(
     file: Input = None,
-    number: Annotated[int, Option("--number", "-n", metavar="N", min=1, help="How many records to keep.")] = 10,
+    number: Annotated[
+        int, Option("--number", "-n", metavar="N", min=1, help="How many records to keep; of examples, of each split.")
+    ] = 10,
     output: Output = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Keep the first records of a stream.
 
-    Of examples the first N make a set of their own, with a digest of its own. Of a circuit the first N are those with
-    the largest scores, as `mi prune` writes them; what lies on no path is not dropped. Scores have no records to count:
-    `mi prune --top` takes the best of them, and `mi view --top` shows them or the lines of a report.
+    Of examples the first N of each split make a set of their own, with a digest of its own. Of a circuit the first
+    N are those with the largest scores, as `mi prune` writes them; what lies on no path is not dropped. Scores have
+    no records to count: `mi prune --top` takes the best of them, and `mi view --top` shows them or the lines of a
+    report.
 
     Examples:
 
@@ -31,12 +34,14 @@ def head(
     from mi.io import chain, parts, stream
     from mi.run import invocation
     from mi.show.output import emit
+    from mi.tasks.split import first_of_each
 
     read = stream.read(file, KINDS)
     parts.check(read)
     records = read.records[:number]
     made = dict(read.head)
     if read.kind in parts.KINDS:
+        records = [read.records[row] for row in first_of_each(read.records, number)]
         made = parts.renamed(made, records)
         _keep(records)
     elif read.kind == "circuit":

@@ -178,7 +178,10 @@ def test_a_model_that_does_nothing_cannot_be_told():
     nothing = Measured(flat, new.places, new.keys, new.templates)
     judged = verdict.judge_drop(DROP, nothing, old, QUICK)
     assert (judged.verdict, judged.new) == (CANNOT_TELL, None)
+    assert judged.old == pytest.approx(0.9, abs=0.05)
     assert "less than 3 standard errors" in judged.why
+    flat[1] += 0.01 * generator(5).normal(size=40)  # next to nothing: a number, but none to be told
+    assert verdict.judge_drop(DROP, Measured(flat, new.places, new.keys, new.templates), old, QUICK).new is None
     bound = verdict.judge_bound(Rule("min", "clean", -9), nothing, QUICK)
     assert bound.verdict == FINE  # a plain mean needs no difference
 

@@ -285,3 +285,16 @@ def test_at_the_end_of_a_pipe_in_one_process(mi: Session) -> None:
     write_report("new.jsonl", 0.5)
     done = mi("pipe", "check new.jsonl --baseline base.jsonl", "--json")
     assert (done.code, json.loads(done.text)["verdict"]) == (1, "regression")
+
+
+def test_a_report_that_is_undetermined_cannot_tell(mi: Session) -> None:
+    read = stream.read("base.jsonl", ("report",))
+    rows = [{**r, "clean": r["corrupted"]} if "id" in r else r for r in read.records]
+    stream.write("new.jsonl", read.head, rows)
+    (finding,) = found(mi, "new.jsonl", "--baseline", "base.jsonl")
+    assert finding["verdict"] == "cannot tell"
+    assert finding["text"].startswith(
+        "faithfulness undetermined, was 0.9006, at most 0.02 (60 examples, the same in both)"
+    )
+    assert "less than 3 standard errors" in finding["text"]
+    assert found(mi, "new.jsonl", "--min", "faithfulness=0.5", "--strict", code=1)[0]["level"] == "error"
