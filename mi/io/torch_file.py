@@ -35,6 +35,7 @@ _PARAMETER = "torch._utils._rebuild_parameter"
 _SIZE = "torch.Size"
 _SPARSE = "torch._utils._rebuild_sparse_tensor"
 MOST_NESTED = 100
+OLD = 0x1950A86A20F9469CFC6C  # what the files of torch before 1.6 begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,10 @@ def read(data: bytes, place: str) -> Any:
         MiError: the file is neither, is damaged, or names something that is not one of these.
     """
     if not is_archive(data):
-        return _plain(pickled.loads(data, place), {}, place)
+        value = _plain(pickled.loads(data, place), {}, place)
+        if value == OLD:
+            raise MiError("a file of torch before 1.6", "load it and save it again with a torch of today", place=place)
+        return value
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = {entry.filename.partition("/")[2]: _content(archive, entry, place) for entry in archive.infolist()}

@@ -111,6 +111,18 @@ def test_nodes_and_neurons_go_round(level: str, mi: Session) -> None:
         assert np.array_equal(ours.neurons[written], theirs.neurons[written])
 
 
+def test_an_edge_that_carries_none_of_its_source_is_no_edge(mi: Session) -> None:
+    neurons = np.ones((GRAPH.n_sources, 8), dtype=bool)
+    neurons[0], neurons[1, :3] = False, False
+    members = {"edge": np.ones(GRAPH.n_edges, dtype=bool), "neuron": neurons}
+    Path("graph.json").write_bytes(mib_json.to_json(mib_json.ScoredGraph(GRAPH, {}, members)))
+    mi("import", "mib", "graph.json", "--circuit", "-o", "circuit.jsonl").ok()
+    found = reading.circuit(stream.read("circuit.jsonl", ()), GRAPH)
+    assert np.array_equal(found.edges, GRAPH.source != 0)
+    assert found.neurons is not None
+    assert np.array_equal(found.neurons[1:], neurons[1:])
+
+
 def test_a_level_is_chosen(mi: Session) -> None:
     value = json.loads(mib_json.to_json(mib_json.ScoredGraph(GRAPH, {"edge": np.ones(GRAPH.n_edges)})))
     for name, node in value["nodes"].items():

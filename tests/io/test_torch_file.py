@@ -181,3 +181,12 @@ def test_a_container_within_itself() -> None:
 def test_a_name_stays_a_name() -> None:
     assert pickled.loads(pickle.dumps(os.getcwd, protocol=2), "x") == pickled.Name("posix.getcwd")
     assert pickled.loads(pickle.dumps(os.getcwd, protocol=4), "x") == pickled.Name("posix.getcwd")
+
+
+def test_files_that_only_torch_itself_can_read() -> None:
+    old = io.BytesIO()
+    torch.save({"a": torch.arange(3)}, old, _use_new_zipfile_serialization=False)
+    with pytest.raises(MiError, match="a file of torch before 1.6"):
+        torch_file.read(old.getvalue(), "x.pt")
+    with pytest.raises(MiError, match="'ComplexFloatStorage', which is not read here"):
+        torch_file.read(saved(torch.zeros(2, dtype=torch.complex64)), "x.pt")
