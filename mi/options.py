@@ -128,6 +128,15 @@ Executor = Annotated[
     Literal["auto", "fast", "generic"],
     typer.Option("--executor", envvar="MI_EXECUTOR", help="How the model is run: plain hooks, or nnsight's traces."),
 ]
+Remote = Annotated[
+    str | None,
+    typer.Option(
+        "--remote",
+        metavar="[local]",
+        show_default=False,
+        help="Run the model on NDIF, and only its sites; 'local' rehearses that here.",
+    ),
+]
 Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32 in matrix products on a GPU.")]
 
 Task = Annotated[

@@ -127,6 +127,8 @@ def _check_pin(model: str | None, revision: str | None) -> None:
 def parse(command: str, argv: Sequence[str]) -> Call | int:
     """The call that the words mean, or the exit code if they asked for help only."""
     command, function, words = find(command, argv)
+    if "remote" in inspect.signature(function).parameters:
+        words = _whole(words)
     calls: list[Call] = []
     parser = build(command, function, lambda **arguments: calls.append(Call(command, function, arguments)))
     try:
@@ -143,6 +145,16 @@ def parse(command: str, argv: Sequence[str]) -> Call | int:
         return int(outcome or OK)
     _refuse_empty(calls[0])
     return calls[0]
+
+
+def _whole(words: Sequence[str]) -> list[str]:
+    """`--remote` may stand alone: it then means NDIF."""
+    made: list[str] = []
+    for number, word in enumerate(words):
+        made.append(word)
+        if word == "--remote" and words[number + 1 : number + 2] not in (["local"], ["ndif"]):
+            made.append("ndif")
+    return made
 
 
 def _usage_error(command: str, error: Any) -> MiError:

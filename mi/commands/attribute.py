@@ -119,6 +119,7 @@ def attribute(
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
+    remote: options.Remote = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -158,6 +159,7 @@ def attribute(
     from mi import work
     from mi.circuit.ranked import highest
     from mi.commands.attribute_sites import Request, of_sites
+    from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import need_graph
     from mi.core.team import current
     from mi.io import stream
@@ -182,6 +184,7 @@ def attribute(
         limit,
         bos,
         batch_size,
+        remote,
         output,
         json,
         dry_run,
@@ -213,15 +216,17 @@ def attribute(
     ranked = _ranked(piped, on, top)
     if missed_bound:
         _check_missed(config, ranked)
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
+    check(remote, model, head)
+    here = weights_here(remote)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     if sites.apply_to(chosen):
-        of_sites(sites, piped, chosen, replace(loading, sites_only=True))
+        of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote))
         return
-    need_graph(chosen.located, chosen.adapter)
+    need_graph(*chosen.kind)
     examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)
     only = highest(ranked, config.level, top or TOP, head) if ranked else None
     rows, text = subject.select(examples, which, limit)

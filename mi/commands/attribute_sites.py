@@ -32,6 +32,7 @@ class Request:
     limit: int | None
     bos: str
     batch_size: int | None
+    remote: str | None
     output: str | None
     json: bool
     dry_run: bool
@@ -40,7 +41,7 @@ class Request:
     @property
     def by_site(self) -> bool:
         """Whether somebody asked for sites, whatever the model."""
-        return self.level == "site" or bool(self.sites)
+        return self.level == "site" or bool(self.sites) or self.remote is not None
 
     @property
     def level_of_graph(self) -> str | None:
@@ -53,6 +54,9 @@ class Request:
 
         if self.sites and self.level not in (None, "site"):
             raise UsageError(f"--site names sites, and --level asks for {self.level}s", "leave one of them away")
+        if self.remote and self.level not in (None, "site"):
+            raise UsageError(f"scores of {self.level}s need the weights here, and --remote leaves them where they are",
+                             "use --level site")  # fmt: skip
         if self.by_site:
             self.config()
 
@@ -60,7 +64,7 @@ class Request:
         """Whether it is sites that are scored: asked for, or all that the model has."""
         from mi.core.sitewise.which import sites_only
 
-        return self.by_site or (self.level is None and sites_only(chosen.located, chosen.adapter))
+        return self.by_site or (self.level is None and sites_only(*chosen.kind))
 
     def config(self) -> Config:
         from mi.core.sitewise.methods import settle
@@ -79,7 +83,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     """Score every site that was asked for, by default the output of every module."""
     from mi import work
     from mi.circuit import effects
-    from mi.commands.patch_sites import bos_of, given_to, kept
+    from mi.commands.patch_sites import bos_of, given_to, kept, of_modules
     from mi.core.sitewise.methods import LEVEL
     from mi.core.sitewise.names import EVERY
     from mi.core.team import current
@@ -90,7 +94,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
 
     if current().size > 1:
         raise UsageError("sites are scored by one process", "torchrun shares out examples for edges, nodes and neurons")
-    config, patterns = asked.config(), list(asked.sites) or [EVERY]
+    config, patterns = asked.config(), list(asked.sites) or (of_modules(()) if asked.remote else [EVERY])
     examples = subject.from_stream(piped)
     rows, text = subject.select(examples, asked.split, asked.limit)
     if text:

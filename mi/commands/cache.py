@@ -70,6 +70,7 @@ def cache(
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
+    remote: options.Remote = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -103,7 +104,8 @@ def cache(
     from mi import work
     from mi.commands.cache_means import Request, of_examples, of_text
     from mi.commands.cache_sites import Request as Wanted
-    from mi.commands.cache_sites import of_sites
+    from mi.commands.cache_sites import examples_of, of_sites
+    from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import sites_only
     from mi.io import stream
     from mi.show.notes import note
@@ -128,10 +130,13 @@ def cache(
         return
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
-    if sites_only(chosen.located, chosen.adapter):
-        wanted = Wanted(metric, site or (), positions, runs, limit, batch_size, output, json, dry_run, fresh)
-        of_sites(wanted, piped, data, chosen, replace(loading, sites_only=True))
+    check(remote, model, head)
+    here = weights_here(remote)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
+    wanted = Wanted(metric, site or (), positions, runs, limit, bos, batch_size, output, json, dry_run, fresh)
+    elsewhere = replace(loading, sites_only=True, remote=remote)
+    if sites_only(*chosen.kind):
+        of_sites(wanted, examples_of(piped, data, chosen), head, chosen, elsewhere)
         return
     if piped:
         examples = subject.from_stream(piped)
@@ -146,6 +151,9 @@ def cache(
         of_examples(asked, examples, head, chosen, loading)
         return
     examples = subject.answered(examples, answers)
+    if remote:
+        of_sites(wanted, examples, head, chosen, elsewhere)
+        return
     measure = metric or str(examples.head["task"]["metric"])
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, **needs(measure))
     if dry_run:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mi.io.stream import Stream
     from mi.show.table import Table
     from mi.tasks.arguments import Arguments
-    from mi.tasks.subject import Chosen, Loading
+    from mi.tasks.subject import Chosen, Examples, Loading
     from mi.work import Result
 
 SHOWN = 5  # examples whose classes the table shows
@@ -27,6 +27,7 @@ class Request:
     positions: str
     runs: str
     limit: int | None
+    bos: str
     batch_size: int | None
     output: str | None
     json: bool
@@ -34,27 +35,33 @@ class Request:
     fresh: bool
 
 
-def of_sites(asked: Request, piped: Stream | None, data: str | None, chosen: Chosen, loading: Loading) -> None:
-    """Run the model on clean and corrupted inputs; keep its metric and the activations that were asked for."""
-    from mi import work
+def examples_of(piped: Stream | None, data: str | None, chosen: Chosen) -> Examples:
+    """The examples of a model that is no language model: no task makes them."""
     from mi.core.sitewise.which import described
     from mi.errors import UsageError
-    from mi.show.notes import note
     from mi.tasks import subject
-    from mi.tasks.arguments import arguments
-    from mi.tasks.encode import needs
 
     if piped is None and data is None:
         raise UsageError(
             f"{described(chosen.located)}, and the tasks are for language models",
             "bring examples with --data FILE, such as a safetensors file of clean and corrupted inputs",
         )
-    examples = subject.from_stream(piped) if piped else subject.for_sites(str(data))
+    return subject.from_stream(piped) if piped else subject.for_sites(str(data))
+
+
+def of_sites(asked: Request, examples: Examples, head: Mapping[str, Any], chosen: Chosen, loading: Loading) -> None:
+    """Run the model on clean and corrupted inputs; keep its metric and the activations that were asked for. ``head`` is
+    that of the stream that came in."""
+    from mi import work
+    from mi.commands.patch_sites import given_to
+    from mi.show.notes import note
+    from mi.tasks import subject
+
     for line in examples.notes:
         note(line)
     examples = subject.limited(examples, asked.limit)
     measure = asked.metric or str(examples.head["task"]["metric"])
-    given = arguments(examples, range(len(examples.records)), chosen, **needs(measure))
+    given = given_to(examples, range(len(examples.records)), chosen, measure, asked.bos)
     if asked.dry_run:
         note(f"would run 2 forward passes over {len(given)} examples")
         return
@@ -87,7 +94,7 @@ def of_sites(asked: Request, piped: Stream | None, data: str | None, chosen: Cho
             head={
                 **examples.head,
                 "kind": "cache",
-                "model": {"bos": "auto"},
+                "model": {"bos": asked.bos},
                 "task": {**examples.head["task"], "metric": measure},
                 "caching": caching,
             },
@@ -103,7 +110,7 @@ def of_sites(asked: Request, piped: Stream | None, data: str | None, chosen: Cho
         compute,
         chosen=chosen,
         loading=loading,
-        head=dict(piped.head) if piped else {},
+        head=head,
         inputs=examples.inputs,
         depends_on=[examples.head],
         output=asked.output,

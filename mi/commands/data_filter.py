@@ -50,7 +50,7 @@ def data_filter(
 
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
     chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle, adapter=adapter)
-    need_graph(chosen.located, chosen.adapter)
+    need_graph(*chosen.kind)
     examples = subject.from_stream(came)
     for index, record in enumerate(examples.records):
         if not record.get("answers"):

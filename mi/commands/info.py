@@ -79,7 +79,7 @@ def _of_model(chosen: Chosen, data: str | None, **loading: Any) -> tuple[dict[st
     """What the model is made of, and how that is shown."""
     from mi.core.sitewise.which import sites_only
 
-    if sites_only(chosen.located, chosen.adapter):
+    if sites_only(*chosen.kind):
         from mi.commands import info_sites
         from mi.core.sitewise.load import load_located as load_sites
 

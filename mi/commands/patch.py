@@ -63,6 +63,7 @@ def patch(
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
     executor: options.Executor = "auto",
+    remote: options.Remote = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -94,7 +95,8 @@ def patch(
         mi view effects.jsonl --svg -o effects.svg
     """
     from mi import work
-    from mi.commands.patch_sites import Request, of_sites
+    from mi.commands.patch_sites import Request, of_modules, of_sites
+    from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import sites_only
     from mi.errors import UsageError
     from mi.io import stream
@@ -110,16 +112,20 @@ def patch(
     everywhere = _of_every_layer(named)
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
-    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
+    check(remote, model, head)
+    here = weights_here(remote)
+    chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
-    if (named and not everywhere) or (by or "").startswith("site") or sites_only(chosen.located, chosen.adapter):
+    if remote:
+        named, everywhere = of_modules(everywhere) if everywhere or not named else named, []
+    if remote or (named and not everywhere) or (by or "").startswith("site") or sites_only(*chosen.kind):
         asked = Request(
             named, by, direction, template, length, metric, which, limit, bos, batch_size, output, json, dry_run, fresh
         )
-        of_sites(asked, piped, chosen, replace(loading, sites_only=True))
+        of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote))
         return
     axes, part = by or "layer,position", everywhere[0] if everywhere else SITES[0]
     examples = subject.from_stream(piped)

@@ -115,6 +115,19 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     )
 
 
+def of_modules(everywhere: Sequence[str]) -> list[str]:
+    """A site of every layer by the names that any stack of blocks has; what each block puts out, if none is named."""
+    from mi.errors import UsageError
+
+    site = everywhere[0] if everywhere else "resid_post"
+    if site not in ("resid_pre", "resid_post"):
+        raise UsageError(
+            f"--site {site} is found by an adapter, which needs the weights here",
+            "name modules, such as --site 'model.layers.*.mlp:output'",
+        )
+    return [f"blocks.*.{site}"]
+
+
 def bos_of(head: Mapping[str, Any], bos: str) -> str:
     """What was typed, else what the stream was made with."""
     return str((head.get("model") or {}).get("bos", bos)) if bos == "auto" else bos
@@ -127,7 +140,7 @@ def given_to(examples: Examples, rows: Sequence[int], chosen: Chosen, metric: st
     from mi.tasks.arguments import arguments, of_encoded
     from mi.tasks.encode import needs
 
-    if sites_only(chosen.located, chosen.adapter):
+    if sites_only(*chosen.kind):
         return arguments(examples, rows, chosen, **needs(metric))
     return of_encoded(subject.encoded(examples, rows, chosen, bos, **needs(metric)))
 

@@ -117,7 +117,7 @@ def score(
         raise UsageError("--selector is of a curve over scores, and this is a circuit", "leave it away")
     rule = selector or selector_of(piped)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
-    need_graph(chosen.located, chosen.adapter)
+    need_graph(*chosen.kind)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the {piped.kind} was made with")
     for blob in piped.blobs.values():

@@ -213,7 +213,7 @@ def search(
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
-    need_graph(chosen.located, chosen.adapter)
+    need_graph(*chosen.kind)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     examples = subject.from_stream(piped)

@@ -255,8 +255,9 @@ def prepare(module: nn.Module, roles: Roles | None = None) -> Adapter:
     return adapter
 
 
-def nnsight_wrapper(module: nn.Module) -> Any:
-    """nnsight's view of the module. A tokenizer must be given to it: ours are ids already, so it gets an empty one."""
+def nnsight_wrapper(module: nn.Module | str, task: str = "text-generation", **options: Any) -> Any:
+    """nnsight's view of the module, or of one of the hub by its id. A tokenizer must be given to it: ours are ids
+    already, so it gets an empty one."""
     from nnsight.modeling.transformers import TransformersModel
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
@@ -264,4 +265,4 @@ def nnsight_wrapper(module: nn.Module) -> Any:
 
     empty = Backend(models.WordLevel({"": 0}, unk_token=""))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=empty, pad_token="", eos_token="")
-    return TransformersModel(module, task="text-generation", tokenizer=tokenizer)
+    return TransformersModel(module, task=task, tokenizer=tokenizer, **options)

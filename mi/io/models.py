@@ -34,6 +34,7 @@ class Located:
     revision: str | None
     folder: Path
     code: str | None = None
+    whole: bool = True  # whether its weights are here, and part of its identity
 
     @property
     def source(self) -> Path:
@@ -49,7 +50,7 @@ class Located:
     def files(self) -> list[str]:
         """Names of the files that the model is made of, weights, config, tokenizer and code."""
         if self.code is None:
-            return model_files(self.folder)
+            return model_files(self.folder, self.whole)
         both = (self.source, self.source.with_suffix(".safetensors"))
         return sorted(path.name for path in both if path.is_file())
 
@@ -114,12 +115,12 @@ def _function(made: re.Match[str], revision: str | None) -> Located:
     return Located(name, None, path.parent, f"{path.name}:{made['name']}")
 
 
-def of_head(head: Mapping[str, Any]) -> Located:
+def of_head(head: Mapping[str, Any], weights: bool = True) -> Located:
     """The model that a stream was made with."""
     model = head.get("model")
     if not isinstance(model, dict) or "id" not in model:
         raise MiError("the stream names no model", "give one with -m")
-    return locate(model["id"], model.get("revision"))
+    return locate(model["id"], model.get("revision"), weights=weights)
 
 
 def _from_hub(ref: str, revision: str | None, patterns: list[str]) -> Located:
@@ -143,7 +144,7 @@ def _from_hub(ref: str, revision: str | None, patterns: list[str]) -> Located:
             place="-m",
         )
     # A snapshot's folder is named after the commit, which pins what a branch name does not.
-    return Located(ref, folder.name, folder)
+    return Located(ref, folder.name, folder, whole="*.safetensors" in patterns)
 
 
 def _embedded_names() -> tuple[str, ...]:

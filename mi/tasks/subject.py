@@ -41,6 +41,7 @@ class Loading:
     tf32: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    remote: str | None = None  # where the model runs: None is here
     sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
     budget: Budget = DEFAULT_BUDGET
 
@@ -60,6 +61,11 @@ class Chosen:
     @property
     def vocab_size(self) -> int:
         return int(self.located.config().get("vocab_size", 0))
+
+    @property
+    def kind(self) -> tuple[Located, AdapterFile | None]:
+        """What tells whether the model has a graph."""
+        return self.located, self.adapter
 
     @property
     def is_regression(self) -> bool:
@@ -103,25 +109,30 @@ def choose_model(
     *,
     allow_pickle: bool = False,
     adapter: str | None = None,
+    weights: bool = True,
 ) -> Chosen:
     """The model of ``-m``, else that of the stream, else the embedded default. ``adapter``: a file with its roles.
+    Without ``weights``, a model of the hub is known by its config and tokenizer: it runs elsewhere.
 
     Raises:
         MiError: it is not there; or, without ``-m``, its weights are not those that the stream names.
     """
     recorded = head.get("model") or {}
-    located = of_head(head) if ref is None and recorded else locate(ref, revision, allow_pickle=allow_pickle)
-    weights = located.digest()
-    if ref is None and recorded and recorded.get("weights") != weights:
+    if ref is None and recorded:
+        located = of_head(head, weights=weights)
+    else:
+        located = locate(ref, revision, allow_pickle=allow_pickle, weights=weights)
+    found = located.digest()
+    if ref is None and recorded and recorded.get("weights") != found:
         raise MiError(
-            f"the weights of {located.id} are not those that made the stream: {weights[:12]}, not "
+            f"the weights of {located.id} are not those that made the stream: {found[:12]}, not "
             f"{str(recorded.get('weights'))[:12]}",
             f"name a model with -m, such as -m {located.id} to run on the new weights",
         )
     _check_graph(located, head)
     has_tokenizer = any((located.folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
     tokenizer = load_tokenizer(located.folder, located.id) if has_tokenizer else None
-    return Chosen(located, tokenizer, weights, recorded, _adapter(adapter, recorded, located))
+    return Chosen(located, tokenizer, found, recorded, _adapter(adapter, recorded, located))
 
 
 def _adapter(path: str | None, recorded: Mapping[str, Any], located: Located) -> AdapterFile | None:

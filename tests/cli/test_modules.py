@@ -361,3 +361,64 @@ def test_the_digest_of_examples_is_of_their_content(mi: Session, model: Case) ->
     )
     stream.write("none.jsonl", first.head, first.records)
     refused(mi("cache", "-m", "model", "--data", "none.jsonl"), 3, "none.jsonl:2", "which the stream lacks")
+
+
+def test_a_rehearsal_of_a_remote_run(mi: Session) -> None:
+    """The embedded model by `--remote local`: the same numbers, and the flag in the chain."""
+    mi(
+        "cache", "--task", "ioi", "-n", "4", "--remote", "local", "--site", "transformer.h.*:output", "-o", "r.jsonl"
+    ).ok()
+    mi("cache", "--task", "ioi", "-n", "4", "-o", "c.jsonl").ok()
+    far, near = (stream.read(f"{name}.jsonl", ("cache",)) for name in "rc")
+    assert far.head["examples"] == near.head["examples"]
+    argv = far.head["chain"][-1]["argv"]
+    assert argv[argv.index("--remote") + 1] == "local"
+    for a, b in zip(far.records, near.records, strict=True):
+        assert a["baseline"]["clean"] == pytest.approx(b["baseline"]["clean"], abs=1e-4)
+    scores = mi("attribute", "r.jsonl", "--remote", "local", "--limit", "2", "--method", "nap").ok().out
+    found = stream.parse(scores.splitlines(True), "s", ("scores",))
+    here = mi("attribute", "r.jsonl", "--site", "blocks.*.resid_post", "--limit", "2", "--method", "nap").ok().out
+    wanted = stream.parse(here.splitlines(True), "s", ("scores",))
+    assert [r["site"] for r in found.records] == [f"transformer.h.{layer}:output" for layer in range(4)]
+    for a, b in zip(found.records, wanted.records, strict=True):
+        assert a["score"] == pytest.approx(b["score"], abs=1e-3)
+    effects = mi("patch", "r.jsonl", "--remote=local", "--limit", "2", "--site", "resid_pre").ok().out
+    assert len(stream.parse(effects.splitlines(True), "e", ("effects",)).records) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "parts"),
+    [
+        (("cache", "--task", "ioi", "--remote"), 3, ["default is on this machine", "hub id"]),
+        (("cache", "-m", "model", "--task", "ioi", "--remote"), 3, ["model is on this machine"]),
+        (("cache", "-m", "gpt2", "--remote", "--task", "ioi"), 4, ["NDIF_API_KEY is not set", "--remote local"]),
+        (("cache", "-m", "gpt2", "--remote=nowhere", "--task", "ioi"), 2, ["nothing remote is called 'nowhere'"]),
+        (("attribute", "c.jsonl", "--remote"), 3, ["default is on this machine"]),
+        (("attribute", "c.jsonl", "--remote", "local", "--level", "node"), 2, ["need the weights here"]),
+        (("patch", "c.jsonl", "--remote", "local", "--site", "z"), 2, ["needs the weights here"]),
+        (("patch", "c.jsonl", "-m", "gpt2", "--remote"), 4, ["NDIF_API_KEY is not set"]),
+    ],
+)
+def test_remote_runs_that_cannot_be(
+    mi: Session, words: Any, code: int, parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnsight.schema.config import CONFIG
+
+    monkeypatch.delenv("NDIF_API_KEY", raising=False)
+    monkeypatch.setattr(CONFIG.API, "APIKEY", None)
+    Path("model").mkdir()
+    if "c.jsonl" in words:
+        mi("cache", "--task", "ioi", "-n", "2", "-o", "c.jsonl").ok()
+    refused(mi(*words), code, *parts)
+
+
+def test_a_server_that_does_not_answer(mi: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NDIF_API_KEY", "a key")
+    monkeypatch.setenv("NDIF_HOST", "http://127.0.0.1:9")
+    words = ("cache", "-m", "gpt2", "--task", "ioi", "--remote")
+    refused(mi(*words), 4, "http://127.0.0.1:9 does not answer", "nothing was run here instead")
+
+
+def test_what_cannot_be_rehearsed(mi: Session, model: Case) -> None:
+    words = ("cache", "-m", "model", "--data", "data.safetensors", "--remote", "local")
+    refused(mi(*words), 3, "a PatchTSTForClassification cannot be run remotely")

@@ -12,7 +12,7 @@ that the site helps. Flows in: a module, examples as arguments, a method. Flows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core.attribute import check_metric
-from mi.core.executor import Edit, Port
+from mi.core.executor import Port
 from mi.core.job import finite
 from mi.core.memory import halving
 from mi.core.methods import METHODS, Config, alphas
@@ -33,6 +33,7 @@ from mi.core.sitewise.methods import EXACT, OVER_ACTIVATIONS, OVER_INPUTS
 from mi.core.sitewise.names import EVERY
 from mi.core.sitewise.patch import chunks, patch_sites
 from mi.core.sitewise.reach import Site
+from mi.core.sitewise.trace import Part, Step
 from mi.errors import UsageError
 from mi.tasks.arguments import TOKENS, Arguments
 
@@ -107,8 +108,9 @@ class _Path:
         between = {n: torch.lerp(batch.corrupted[n], batch.clean[n], alpha) for n in self.names}
         return {**batch.clean, **between}
 
-    def edits(self, clean: Run, corrupted: Run, alpha: float) -> list[Edit]:
-        return [_set(s.port, torch.lerp(corrupted.seen[s.port], clean.seen[s.port], alpha)) for s in self.sites]
+    def steps(self, clean: Run, corrupted: Run, alpha: float) -> list[Step]:
+        between = [(s.port, torch.lerp(corrupted.seen[s.port], clean.seen[s.port], alpha)) for s in self.sites]
+        return [Step(port, "put", (Part(0, len(value), None, value),)) for port, value in between]
 
 
 def _path_of(whole: Frame, batch: TensorBatch) -> _Path:
@@ -136,10 +138,6 @@ def _embedding(whole: Frame) -> Site | None:
     return next((site for site in whole.sites if site.port in ports), None)
 
 
-def _set(port: Port, value: Tensor) -> Edit:
-    return Edit(port, lambda _: value)
-
-
 def _over_inputs(
     whole: Frame,
     batch: TensorBatch,
@@ -153,40 +151,13 @@ def _over_inputs(
     total: dict[Port, Tensor] = {}
     for alpha, weight in alphas(config):
         inputs = batch.clean if path is None else path.inputs(batch, alpha)
-        edits = [] if path is None else path.edits(clean, corrupted, alpha)
-        gradients = _gradients(whole, batch, inputs, edits, sites, clean)
-        for port, gradient in gradients.items():
+        steps = [] if path is None else path.steps(clean, corrupted, alpha)
+        ports = list(dict.fromkeys(site.port for site in sites))
+        steps += [Step(port, "add") for port in ports]
+        gradients = whole.tracer.gradients(inputs, steps, batch.read, whole.total(batch, clean.logits))
+        for port, gradient in zip(ports, gradients, strict=True):
             total[port] = total[port] + weight * gradient if port in total else weight * gradient
     return torch.stack([_product(clean, corrupted, site.port, total[site.port], len(batch)) for site in sites])
-
-
-def _gradients(
-    whole: Frame,
-    batch: TensorBatch,
-    inputs: Mapping[str, Tensor],
-    edits: Sequence[Edit],
-    sites: Sequence[Site],
-    clean: Run,
-) -> dict[Port, Tensor]:
-    """Of the metric with respect to what passes each site: that of a zero added to it."""
-    added: dict[Port, Tensor] = {}
-
-    def add(port: Port) -> Edit:
-        def function(value: Tensor) -> Tensor:
-            added[port] = torch.zeros_like(value, requires_grad=True)
-            return value + added[port]
-
-        return Edit(port, function)
-
-    ports = list(dict.fromkeys(site.port for site in sites))
-    with torch.enable_grad():
-        logits = whole.tracer.run(inputs, [*edits, *map(add, ports)], batch.read)
-        metric = whole.measure(logits, batch, clean.logits).sum()
-        found = torch.autograd.grad(metric, [added[port] for port in ports], allow_unused=True)
-    return {
-        port: torch.zeros_like(added[port]) if gradient is None else gradient
-        for port, gradient in zip(ports, found, strict=True)
-    }
 
 
 def _over_activations(
@@ -207,31 +178,18 @@ def _over_activations(
 def _at_own(
     whole: Frame, batch: TensorBatch, steps: Sequence[tuple[Site, float]], clean: Run, corrupted: Run
 ) -> list[Tensor]:
-    at: dict[Port, list[tuple[int, Tensor]]] = {}
-    leaves = []
+    at: dict[Port, list[tuple[int, Part]]] = {}
     for copy, (site, alpha) in enumerate(steps):
         between = torch.lerp(corrupted.seen[site.port], clean.seen[site.port], alpha)
-        leaves.append(between.requires_grad_())
-        at.setdefault(site.port, []).append((copy, between))
-
-    def edit(port: Port) -> Edit:
-        def function(value: Tensor) -> Tensor:
-            rows = len(clean.seen[port])
-            parts = list(value.split(rows))
-            for copy, between in at[port]:
-                parts[copy] = between
-            return torch.cat(parts)
-
-        return Edit(port, function)
-
-    with torch.enable_grad():
-        inputs = copied(batch.clean, len(steps))
-        logits = whole.tracer.run(inputs, [edit(port) for port in at], batch.read.repeat(len(steps)))
-        metric = whole.measure(logits, batch, clean.logits).sum()
-        found = torch.autograd.grad(metric, leaves, allow_unused=True)
-    return [torch.zeros_like(l) if g is None else g for l, g in zip(leaves, found, strict=True)]
+        part = Part(copy * len(between), (copy + 1) * len(between), None, between, wanted=True)
+        at.setdefault(site.port, []).append((copy, part))
+    taken = [Step(port, "put", tuple(part for _, part in parts)) for port, parts in at.items()]
+    inputs, read = copied(batch.clean, len(steps)), batch.read.repeat(len(steps))
+    found = whole.tracer.gradients(inputs, taken, read, whole.total(batch, clean.logits))
+    copies = [copy for parts in at.values() for copy, _ in parts]
+    return [gradient for _, gradient in sorted(zip(copies, found, strict=True), key=lambda pair: pair[0])]
 
 
 def _product(clean: Run, corrupted: Run, port: Port, gradient: Tensor, batch: int) -> Float[Tensor, " batch"]:
     difference = clean.seen[port].double() - corrupted.seen[port].double()
-    return (difference * gradient).reshape(batch, -1).sum(1)
+    return (difference * gradient.to(difference.device)).reshape(batch, -1).sum(1).to(clean.metric.device)

@@ -6,8 +6,9 @@ Flows in: a module, examples as arguments, a metric. Flows out: a :class:`Frame`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +23,12 @@ from mi.core.sitewise.batches import TensorBatch, make_batch, plan, tensor
 from mi.core.sitewise.load import Module
 from mi.core.sitewise.names import chosen
 from mi.core.sitewise.reach import Site, sites_of
-from mi.core.sitewise.trace import Tracer, keep
+from mi.core.sitewise.trace import Step, Tracer
 from mi.errors import MiError, UsageError
 from mi.tasks.arguments import Arguments
+
+if TYPE_CHECKING:
+    from mi.core.sitewise.remote import RemoteTracer
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Frame:
     metric: Metric
     sites: Sequence[Site]
     again: Sequence[str]
-    tracer: Tracer = field(repr=False)
+    tracer: Tracer | RemoteTracer = field(repr=False)
     rows: list[list[int]] = field(repr=False)
 
     @property
@@ -69,14 +73,14 @@ class Frame:
         Raises:
             RunError: the metric is not finite; names the example.
         """
-        seen: dict[Port, Tensor] = {}
-        edits = [keep(port, seen) for port in dict.fromkeys(site.port for site in sites)]
+        steps = [Step(port, "keep") for port in dict.fromkeys(site.port for site in sites)]
+        ran = self.tracer.run(getattr(batch, which), steps, batch.read)
         with torch.no_grad():
-            logits = self.tracer.run(getattr(batch, which), edits, batch.read).to(self.model.compute_dtype)
+            logits = ran.logits.to(batch.read.device, self.model.compute_dtype)
             self._check_classes(batch, logits.shape[1])
             metric = self.metric.compute(logits, batch, logits if reference is None else reference)
         finite(metric, self.ids(batch), which)
-        return Run(logits, metric, seen)
+        return Run(logits, metric, ran.seen)
 
     def both(self, batch: TensorBatch, sites: Sequence[Site]) -> tuple[Run, Run]:
         """The clean and the corrupted run."""
@@ -89,9 +93,13 @@ class Frame:
         """The metric of several copies of the batch, side by side."""
         copies = len(logits) // len(batch)
         metric = self.metric.compute(
-            logits.to(self.model.compute_dtype), repeated(batch, copies), reference.repeat(copies, 1)
+            logits.to(batch.read.device, self.model.compute_dtype), repeated(batch, copies), reference.repeat(copies, 1)
         )
         return metric.view(copies, -1)
+
+    def total(self, batch: TensorBatch, reference: Tensor) -> Callable[[Tensor], Tensor]:
+        """The sum of the metric over all rows: of each row's own metric it has the same gradient."""
+        return lambda logits: self.measure(logits, batch, reference).sum()
 
     def _check_classes(self, batch: TensorBatch, n: int) -> None:
         if n == 1 and self.metric.name in ("class-prob", "class-logprob", "prob-diff"):
@@ -117,12 +125,23 @@ def frame(model: Module, examples: Sequence[Arguments], metric: str, batch_size:
         raise MiError("no examples to run", "the chosen split is empty")
     sites, again = probe(model, examples[0])
     rows = plan(examples, bytes_of(sites), batch_size)
-    return Frame(model, examples, metric_named(metric), sites, again, Tracer(model, sites), rows)
+    return Frame(model, examples, metric_named(metric), sites, again, _tracer(model, sites), rows)
+
+
+def _tracer(model: Module, sites: Sequence[Site]) -> Tracer | RemoteTracer:
+    if model.remote is None:
+        return Tracer(model, sites)
+    from mi.core.sitewise.remote import RemoteTracer  # imports nnsight, whose import takes a second
+
+    return RemoteTracer(model, sites)
 
 
 def probe(model: Module, example: Arguments) -> tuple[list[Site], list[str]]:
     """The model's sites, and the modules that have none because they run more than once."""
-    arguments = {name: tensor(value, model.device, model.dtype) for name, value in example.clean.items()}
+    on = next(model.module.parameters()).device  # meta, where the weights are on a server
+    arguments = {name: tensor(value, on, model.dtype) for name, value in example.clean.items()}
+    if on.type == "meta":  # the model would look whether the mask hides anything, and there is nothing to look at
+        arguments.pop("attention_mask", None)
     try:
         return sites_of(model.module, arguments)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:

@@ -21,6 +21,8 @@ from mi.core.model import from_pretrained
 from mi.errors import MiError, UsageError
 from mi.io.models import Located
 
+LOCAL = "local"  # a rehearsal of a remote run, in this process
+
 
 @dataclass(frozen=True)
 class Module:
@@ -28,11 +30,20 @@ class Module:
 
     module: nn.Module
     identity: Mapping[str, Any]
+    remote: str | None = None  # where its runs go: None is here
+    elsewhere: Any = None  # nnsight's view of a model that is on a server only
 
     @cached_property
     def wrapper(self) -> Any:
         """nnsight's view of the module, through which every run goes."""
         from nnsight import NNsight
+
+        if self.elsewhere is not None:
+            return self.elsewhere
+        if self.remote is not None:
+            from mi.core.sitewise.remote import wrapped
+
+            return wrapped(self.module)
 
         with warnings.catch_warnings():
             # BERT calls a submodule `output`, as nnsight calls what a module puts out: `envoys` finds it all the same.
@@ -47,6 +58,9 @@ class Module:
 
     @property
     def device(self) -> torch.device:
+        """Where inputs are made, and what is read is measured."""
+        if self.remote is not None:
+            return torch.device("cpu")
         return next(self.module.parameters()).device
 
     @property
@@ -67,12 +81,15 @@ def load_located(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     tf32: bool = False,
+    remote: str | None = None,
 ) -> Module:
-    """The module of a model that has been found.
+    """The module of a model that has been found. ``remote``: where its runs go (`remote`).
 
     Raises:
         MiError: its files are damaged, of the wrong kind, or lack weights.
     """
+    if remote is not None and remote != LOCAL:
+        return _on_server(located, remote)
     runtime.settle(tf32)
     on, number = runtime.device(device), runtime.dtype(dtype)
     if located.code is not None:
@@ -82,7 +99,25 @@ def load_located(
         options = {"trust_remote_code": True} if trust_remote_code else {}
         module = from_pretrained(_class_of(located, trust_remote_code), located, number, allow_pickle, **options)
     made = wrap(module.to(on), located.id, str(located.config().get("model_type", "")))
-    return Module(made.module, {**made.identity, "revision": located.revision, "weights": located.digest()})
+    identity = {**made.identity, "revision": located.revision, "weights": located.digest()}
+    return Module(made.module, identity, remote)
+
+
+def _on_server(located: Located, remote: str) -> Module:
+    """A model of the hub that a server runs: here are its modules, and no weights."""
+    from mi.core.sitewise.remote import of_hub
+
+    config = located.config()
+    view = of_hub(located.id, located.revision, str((config.get("architectures") or [""])[0]))
+    number = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    identity = {
+        "id": located.id,
+        "architecture": str(config.get("model_type", "")),
+        "dtype": number,
+        "revision": located.revision,
+        "weights": located.digest(),
+    }
+    return Module(view._module, identity, remote, view)
 
 
 def wrap(module: nn.Module, name: str = "module", architecture: str = "") -> Module:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core.executor import Edit, Port
+from mi.core.executor import Port
 from mi.core.job import finite
 from mi.core.memory import halving
 from mi.core.sitewise.batches import BUDGET_BYTES, TensorBatch
@@ -22,6 +21,7 @@ from mi.core.sitewise.frame import Frame, Run, copied, frame, numpy
 from mi.core.sitewise.load import Module
 from mi.core.sitewise.names import EVERY
 from mi.core.sitewise.reach import Site
+from mi.core.sitewise.trace import Part, Step
 from mi.errors import MiError, UsageError
 from mi.tasks.arguments import Arguments
 
@@ -122,30 +122,16 @@ def _patched(
     whole: Frame, batch: TensorBatch, base: str, other: Run, clean: Run, places: Sequence[Place]
 ) -> Float[Tensor, "place batch"]:
     """The metric with one place patched in each copy of the batch."""
-    at: dict[Port, list[tuple[int, int | None]]] = {}
+    at: dict[Port, list[Part]] = {}
     for copy, place in enumerate(places):
-        at.setdefault(place.site.port, []).append((copy, place.position))
-    edits = [_edit(port, cells, other.seen[port]) for port, cells in at.items()]
-    with torch.no_grad():
-        inputs = copied(getattr(batch, base), len(places))
-        logits = whole.tracer.run(inputs, edits, batch.read.repeat(len(places)))
-        metrics = whole.measure(logits, batch, clean.logits)
+        new, position = other.seen[place.site.port], place.position
+        part = Part(
+            copy * len(new), (copy + 1) * len(new), position, new if position is None else new[..., position, :]
+        )
+        at.setdefault(place.site.port, []).append(part)
+    steps = [Step(port, "put", tuple(parts)) for port, parts in at.items()]
+    inputs = copied(getattr(batch, base), len(places))
+    ran = whole.tracer.run(inputs, steps, batch.read.repeat(len(places)))
+    metrics = whole.measure(ran.logits, batch, clean.logits)
     finite(metrics.flatten(), whole.ids(batch) * len(places), "patched")
     return metrics
-
-
-def _edit(port: Port, cells: Sequence[tuple[int, int | None]], target: Tensor) -> Edit:
-    """``target`` put into the rows of each copy that is patched here."""
-    rows = len(target)
-
-    def function(value: Tensor) -> Tensor:
-        made = value.clone()
-        for copy, position in cells:
-            block = made[copy * rows : (copy + 1) * rows]
-            if position is None:
-                block.copy_(target)
-            else:
-                block[..., position, :] = target[..., position, :]
-        return made
-
-    return Edit(port, function)
