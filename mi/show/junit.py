@@ -6,7 +6,7 @@ A check that cannot tell is a skipped test, unless it was to count as a failure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import escape, quoteattr
+from html import escape  # the library's own for XML imports a web client
 
 from mi.errors import printable
 from mi.show.findings import Finding, Findings
@@ -39,9 +39,9 @@ def _case(command: str, finding: Finding) -> Iterator[str]:
         yield f"      <failure type={_attribute(finding.verdict)} message={said}/>"
     elif finding.level == "warning":
         yield f"      <skipped type={_attribute(finding.verdict)} message={said}/>"
-    yield f"      <system-out>{escape(printable(finding.text))}</system-out>"
+    yield f"      <system-out>{escape(printable(finding.text), quote=False)}</system-out>"
     yield "    </testcase>"
 
 
 def _attribute(value: str) -> str:
-    return quoteattr(printable(value))
+    return f'"{escape(printable(value))}"'
