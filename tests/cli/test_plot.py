@@ -254,6 +254,15 @@ def test_a_map_of_heads_adds_up_what_each_head_writes(mi: Session) -> None:
     assert rows[1].split() == ["layer", "h0", "h1", "mlp"]
 
 
+def test_a_map_of_heads_puts_the_spans_of_a_head_together() -> None:
+    from mi.show import heads
+    from mi.show.edges import Edges
+
+    made = heads.grid(Edges(["a1.h0@S1", "a1.h0@S2", "m1"], ["logits"] * 3, np.array([1.0, 2.0, 4.0])))
+    assert (made.rows, made.columns) == (["1"], ["h0", "mlp"])
+    assert [cell and cell["effect"] for cell in made.cells[0]] == [3.0, 4.0]
+
+
 @pytest.mark.parametrize(
     ("by", "key"),
     [
