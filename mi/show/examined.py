@@ -10,7 +10,7 @@ from mi.show.table import Column, Table
 
 Record = Mapping[str, Any]
 
-ROWS = 10  # where nobody says otherwise
+ROWS, SETS = 10, 3  # where nobody says otherwise
 PARTS = ("nodes", "minimality")  # one record for each node or edge: shown by size of the effect
 VERDICTS = {  # what a rejected hypothesis says, and one that stands
     "equivalence": ("not equivalent to the model", "equivalence not refuted"),
@@ -22,9 +22,13 @@ VERDICTS = {  # what a rejected hypothesis says, and one that stands
 
 
 def examined_tables(records: Sequence[Record], top: int | None) -> list[Table]:
-    """``top``: how many nodes and edges to list; None for all, 0 where nobody said."""
+    """``top``: how many nodes, edges and sets of nodes to list; None for all, 0 where nobody said."""
     parts = [record for record in records if "node" in record or "edge" in record]
-    shown = [_tests([record for record in records if record not in parts])]
+    sets = [record for record in records if "knocked" in record and record not in parts]
+    whole = [record for record in records if record not in parts and record not in sets]
+    shown = [_tests(whole)] if whole else []
+    if sets:
+        shown.append(_sets(sets, SETS if top == 0 else top))
     for name in PARTS:
         mine = [record for record in parts if record["test"] == name]
         if mine:
@@ -40,15 +44,31 @@ def _tests(records: Sequence[Record]) -> Table:
         p = "" if record.get("p") is None else f"{record['p']:.2g}"
         rows.append((str(record["summary"]), value, spread, p, _about(record)))
     names = (Column("test"), Column("value", right=True), Column("95 % interval"), Column("p", right=True))
+    notes = [f"{record['summary']}: {said_of(record)}" for record in records if "rejected" in record]
     why = dict.fromkeys(record["undetermined"] for record in records if "undetermined" in record)
-    return Table((*names, Column("", wide=True)), rows, notes=[f"undetermined: {text}" for text in why])
+    notes += [f"undetermined: {text}" for text in why]
+    return Table((*names, Column("", wide=True)), rows, notes=notes)
+
+
+def _sets(records: Sequence[Record], top: int | None) -> Table:
+    """Nodes knocked out of the circuit and of the model: those first that the two differ on most."""
+    chosen = sorted(records, key=lambda record: -abs(record.get("value") or 0.0))[:top]
+    rows = [
+        (
+            str(record["summary"]),
+            number(record.get("value")),
+            interval(record.get("low"), record.get("high")),
+            ", ".join(map(str, record["knocked"])),
+        )
+        for record in chosen
+    ]
+    columns = (Column("nodes"), Column("difference", right=True), Column("95 % interval"), Column("knocked", wide=True))
+    return Table(columns, rows, notes=(f"{len(rows):,} of {count(len(records), 'set')} of nodes",))
 
 
 def _about(record: Record) -> str:
-    """What it says, and of how many."""
-    said = [said_of(record)] if "rejected" in record else []
-    if record.get("knocked"):
-        said.append("without " + ", ".join(record["knocked"]))
+    """Of how many."""
+    said = []
     for name, what in (("random", "random one"), ("sets", "set of nodes"), ("edges", "edge"), ("n", "example")):
         if isinstance(record.get(name), int):
             said.append(f"{record[name]:,} sets of nodes" if name == "sets" else count(record[name], what))

@@ -163,7 +163,8 @@ def _histograms(streams: Sequence[Stream]) -> list[distribution.Histogram]:
 
 def _of_heads(stream: Stream) -> str:
     level = _scored(stream).what
-    return {"edge": "sum of the scores of the edges out of each head"}.get(level, f"sum of the scores of its {level}s")
+    said = {"edge": "sum of the scores of the edges out of each head", "node": "score of each head and MLP"}
+    return said.get(level, f"sum of the scores of its {level}s")
 
 
 def _examples(stream: Stream) -> list[dict[str, Any]]:

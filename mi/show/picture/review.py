@@ -26,7 +26,7 @@ from mi.show.picture import page, plots
 from mi.show.picture.canvas import element, safe
 from mi.show.picture.diagram import diagram
 from mi.show.report import report_tables
-from mi.show.table import Column, Table
+from mi.show.table import Table
 
 DRAWN, SCORED = 1000, 200  # edges in the picture: of a circuit, of scores where there is no circuit
 LISTED = 25  # unstable edges
@@ -277,8 +277,8 @@ def _tests(of: Review) -> Iterator[str]:
         tested = [record for record in report.records if "test" in record]
         if tested:
             yield f"<h2>Tests{safe(_of(of, report))}</h2>"
-            sets = [record for record in tested if "knocked" in record]
-            yield from map(_table, examined_tables([record for record in tested if "knocked" not in record], 0))
+            sets = [record for record in tested if record["test"] == "completeness" and "knocked" in record]
+            yield from map(_table, examined_tables([record for record in tested if record not in sets], 0))
             if sets:
                 yield f"<details><summary>{count(len(sets), 'set')} of nodes, knocked out of both</summary>"
                 yield from map(_table, examined_tables(sets, None))
@@ -326,11 +326,9 @@ def _history(of: Review) -> Iterator[str]:
 
 def text_tables(of: Review) -> list[Table]:
     found = warnings(of)
-    rows = [("warning" if c.is_warning else "note", f"{c.name}: {c.text}") for c in found]
-    first = Table((Column("what to know"), Column("", wide=True)), rows or [("fine", "no warnings")], of.title)
-    made = [first]
-    if rows := verdicts(of):
-        made.append(Table((Column("verdict"), Column("", wide=True)), rows))
+    lines = [f"{'warning' if c.is_warning else 'note'}: {c.name}: {c.text}" for c in found]
+    lines += [f"verdict: {verdict}: {asked}" for verdict, asked in verdicts(of)]
+    made = [Table((), (), of.title, lines or ["no warnings"])]
     for report in of.reports:
         made += report_tables(printable(one_line(report.head)), report.head, report.records, 0)
     return made

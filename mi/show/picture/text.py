@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from mi.errors import printable
 from mi.show.numbers import bar, interval, number
@@ -32,7 +33,8 @@ def curves(title: str, all_series: Sequence[Series], notes: Sequence[str], width
         if series.single:
             said.append(f"{_measure(series, 'faithfulness')} at {series.single.says}")
         lines.append(f"{MARKS[place % len(MARKS)]} {': '.join(filter(None, [series.label, ', '.join(said)]))}")
-    return "".join(printable(text).rstrip() + "\n" for text in [*lines, *notes])
+    lines += [row for text in notes for row in wrap(text, max(40, width))]
+    return "".join(printable(text).rstrip() + "\n" for text in lines)
 
 
 def _measure(series: Series, name: str) -> str:
@@ -55,7 +57,8 @@ def _plot(all_points: Sequence[Sequence[Point]], singles: Sequence[Point | None]
         for point in [*points, *([single] if single else [])]:
             column = round(x.at(point.share))
             for row in range(round(y.at(point.high)), round(y.at(point.low)) + 1):
-                cells[row][column] = "│"
+                if cells[row][column] not in MARKS + SEVERAL:
+                    cells[row][column] = "│"
             row = round(y.at(point.value))
             taken = cells[row][column] in MARKS + SEVERAL
             cells[row][column] = SEVERAL if taken else MARKS[place % len(MARKS)]
