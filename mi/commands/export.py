@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -117,6 +118,8 @@ def _one(stream: Stream, ranking: Stream | None, form: str, output: str | None) 
     from mi.io.writing import pour
 
     data = _encoded(exchange.of_stream(stream, ranking), form)
+    if output is None and form == "pt" and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("a .pt file is not for a terminal", "give -o FILE")
     if output in (None, "-"):
         pour(data)
         return

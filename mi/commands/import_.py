@@ -248,25 +248,13 @@ def _located(model: str | None, revision: str | None) -> Located | None:
 
 def _shape(located: Located | None, layers: int | None, heads: int | None, parallel: bool) -> Shape:
     """What the model, or flags, say of the graph."""
-    from mi.circuit.importers.edges import Shape
+    from mi.circuit.importers.edges import Shape, of_config
 
     if located is None:
         return Shape(layers, heads, parallel)
     if layers or heads or parallel:
         raise UsageError("-m says how large the model is", "leave --layers, --heads and --parallel away")
-    config = located.config()
-
-    def of(*names: str) -> int:
-        found = next((config[name] for name in names if isinstance(config.get(name), int)), None)
-        if found is None:
-            raise MiError(f"{located.id}/config.json does not say {names[0]}", place="-m")
-        return int(found)
-
-    side_by_side = config.get("model_type") == "gptj" or bool(config.get("use_parallel_residual"))
-    return Shape(
-        of("num_hidden_layers", "n_layer"), of("num_attention_heads", "n_head"), side_by_side,
-        of("hidden_size", "n_embd"), False,
-    )  # fmt: skip
+    return of_config(located.config(), located.id)
 
 
 def _compare(cfg: dict[str, Any], shape: Shape, place: str) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from mi.circuit.graph import Graph
 from mi.circuit.importers import acdc, autocircuit, edge_pruning, feature_circuits
-from mi.circuit.importers.edges import Shape
+from mi.circuit.importers.edges import Shape, of_config
 from mi.circuit.mib import ScoredGraph
 from mi.circuit.transformer import transformer_graph
 from mi.errors import MiError, UsageError
@@ -142,6 +142,25 @@ def test_what_is_not_of_acdc(value: Any) -> None:
     with pytest.raises(MiError) as caught:
         acdc.read(pickle.dumps(value), Shape(2, 2), "edges.pkl")
     assert caught.value.place == "edges.pkl"
+
+
+@pytest.mark.parametrize(
+    ("config", "parallel"),
+    [
+        ({"model_type": "gpt2"}, False),
+        ({"model_type": "gptj"}, True),
+        ({"model_type": "gpt_neox"}, True),
+        ({"model_type": "gpt_neox", "use_parallel_residual": False}, False),
+        ({"model_type": "falcon"}, True),
+        ({"model_type": "falcon", "parallel_attn": False}, False),
+        ({"model_type": "stablelm", "use_parallel_residual": True}, True),
+    ],
+)
+def test_the_shape_of_a_config(config: dict[str, Any], parallel: bool) -> None:
+    sizes = {"n_layer": 3, "n_head": 2, "n_embd": 8}
+    assert of_config({**config, **sizes}, "m") == Shape(3, 2, parallel, 8, False)
+    with pytest.raises(MiError, match="m/config.json does not say num_hidden_layers"):
+        of_config(config, "m")
 
 
 # --- Edge-Pruning

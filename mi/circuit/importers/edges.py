@@ -7,8 +7,9 @@ the layers and heads that the file names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,27 @@ class Shape:
             fact = f"it has layer {layers - 1} and head {heads - 1}, and the model {self.n_layers} layers of "
             raise MiError(f"{fact}{self.n_heads} heads", "is it a circuit of this model?", place=place)
         return self
+
+
+def of_config(config: Mapping[str, Any], name: str) -> Shape:
+    """What the config.json of a model says."""
+
+    def of(*keys: str) -> int:
+        found = next((config[key] for key in keys if isinstance(config.get(key), int)), None)
+        if found is None:
+            raise MiError(f"{name}/config.json does not say {keys[0]}", place="-m")
+        return int(found)
+
+    layers, heads = of("num_hidden_layers", "n_layer", "num_layers"), of("num_attention_heads", "n_head", "num_heads")
+    return Shape(layers, heads, _side_by_side(config), of("hidden_size", "n_embd"), False)
+
+
+def _side_by_side(config: Mapping[str, Any]) -> bool:
+    """Whether attention and MLP of a block read the same, as the families of models say it."""
+    family = config.get("model_type")
+    if family == "falcon":
+        return bool(config.get("new_decoder_architecture") or config.get("parallel_attn", True))
+    return family == "gptj" or bool(config.get("use_parallel_residual", family == "gpt_neox"))
 
 
 def extent(names: Iterable[str]) -> tuple[int, int, bool]:
