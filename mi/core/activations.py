@@ -15,14 +15,13 @@ Flows in: a job and a batch. Flows out: its scores, and the losses of the clean 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core import replacement
-from mi.core.adapters import require_plain
+from mi.core import norms, ports, replacement
 from mi.core.batches import Batch
 from mi.core.contraction import contract, edges_of
 from mi.core.executor import Edit, Port
@@ -32,7 +31,7 @@ from mi.core.job import Job, Scored
 from mi.core.methods import alphas
 from mi.core.model import Model
 from mi.core.nodes import SourceGradients, neuron_scores, node_scores
-from mi.core.outputs import Outputs
+from mi.core.outputs import Outputs, PostNorm
 from mi.core.receivers import projection_ports, ungroup_edits
 
 Steps = Sequence[tuple[float, float]]  # alpha and weight
@@ -59,29 +58,25 @@ class Group:
 
 def groups(model: Model, clean: Outputs, attended: Sequence[Tensor], change: Outputs) -> Iterator[Group]:
     """Every group of sources, in the order of the graph. ``attended`` is what each attention wrote in the clean run."""
-    adapter, places, roles = model.adapter, model.layout, model.adapter.roles
+    adapter, places = model.adapter, model.layout
     of_input = range(places.input, places.input + 1)
-    yield Group(of_input, Port(roles.embed, "out"), clean.embed, change.embed, 0, 0)
+    yield Group(of_input, Port(adapter.roles.embed, "out"), clean.embed, change.embed, 0, 0)
     for layer, rows in zip(adapter.layers, places.layers, strict=True):
-        here, path = layer.index, f"{roles.blocks}.{layer.index}"
+        here = layer.index
         heads, mlp = range(rows.heads[0], rows.heads[-1] + 1), range(rows.mlp, rows.mlp + 1)
         moved = change.z[here] @ layer.output_weight.to(model.compute_dtype).flatten(0, 1)
-        yield Group(heads, Port(f"{path}.{roles.heads_out}", "out"), attended[here], moved, here + 1, here)
-        yield Group(mlp, Port(f"{path}.{roles.mlp}", "out"), clean.mlp[here], change.mlp[here], here + 1, here + 1)
+        own_mlp = here + 1 if adapter.roles.parallel else here  # the first that reads the heads
+        yield Group(heads, ports.attended(layer), attended[here], moved, here + 1, own_mlp)
+        yield Group(mlp, ports.mlp_out(layer), clean.mlp[here], change.mlp[here], here + 1, here + 1)
 
 
 def attention_outputs(model: Model, outputs: Outputs) -> list[Float[Tensor, "batch pos d_model"]]:
-    """What each layer's attention writes: its heads and b_O."""
-    written = []
-    for layer, z in zip(model.adapter.layers, outputs.z, strict=True):
-        heads, bias = z @ layer.output_weight.flatten(0, 1), layer.output_bias
-        written.append(heads if bias is None else heads + bias)
-    return written
+    """What each layer's attention writes: its heads and b_O, before a post-norm."""
+    return [layer.attended(z) for layer, z in zip(model.adapter.layers, outputs.z, strict=True)]
 
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
-    require_plain(job.model.adapter, job.config.method)
     steps = alphas(job.config)
     corrupted, corrupted_logits = None, None
     if job.instead.from_corrupted:
@@ -128,12 +123,28 @@ class _Work:
             recorder = GradientRecorder(model.adapter, model.compute_dtype, group.heads_from, group.mlps_from)
             total: ReceiverGradients | None = None
             for alpha, weight in steps:
+                moved = group.moved(alpha)
                 with torch.enable_grad():
-                    loss = self._loss([*self._from(group, group.moved(alpha)), *recorder.edits()])
+                    loss = self._loss([*self._from(group, moved), *recorder.edits()])
                     total = recorder.pull(loss, read, weight, total)
+                if (through := self._post_norms(group, moved)) is not None:
+                    # Of a step of its own: the norm that the heads pass is another one at each.
+                    contract(model, replace(self.difference, post_norms=through), total, read, group.sources, cells)
+                    total = None
             if total is not None:
                 contract(model, self.difference, total, read, group.sources, cells)
         return edges_of(model, cells)
+
+    def _post_norms(self, group: Group, moved: Tensor) -> list[PostNorm] | None:
+        """The norms after heads, the group's where it is moved to; None for a group that passes none."""
+        layers, places = self.job.model.adapter.layers, self.job.model.layout.layers
+        own = next((i for i, rows in enumerate(places) if group.sources.start in rows.heads), None)
+        if self.difference.post_norms is None or own is None:
+            return None
+        through = list(self.difference.post_norms)
+        at = norms.normalise(layers[own].attention_post_norm, moved, self.job.model.compute_dtype)
+        through[own] = replace(through[own], at=at)
+        return through
 
     def sources(self, steps: Steps) -> Tensor:
         """Of nodes or neurons: the gradient is that of what is moved."""
@@ -176,6 +187,8 @@ class _Work:
             if group is every[0] and roles.position is None:
                 # The moved embedding carries no gradient there, so what reads nothing else collects none.
                 del total.heads[0]
+                if roles.parallel:
+                    del total.mlp[0]
             contract(model, self.difference, total, read, into=cells)
         return edges_of(model, cells)
 
@@ -199,12 +212,15 @@ class _Work:
         written = {group.port: leaf}
         edits = [Edit(group.port, _give(leaf))] if group.port.path == roles.embed else []
         for layer in adapter.layers[: group.heads_from]:
-            port = Port(f"{roles.blocks}.{layer.index}.{roles.heads_out}", "out")
+            port = ports.attended(layer)
             edits += [Edit(unread, _nothing(leaf), replaces=True) for unread in projection_ports(adapter, layer)]
             edits.append(Edit(port, _give(written.get(port, self.attended[layer.index])), replaces=True))
         for layer in adapter.layers[: group.mlps_from]:
-            port = Port(f"{roles.blocks}.{layer.index}.{roles.mlp}", "out")
-            edits.append(Edit(port, _give(written.get(port, self.clean.mlp[layer.index])), replaces=True))
+            port = ports.mlp_out(layer)
+            own = Port(layer.path(layer.roles.mlp), "out")
+            given = _give(written.get(port, self.clean.mlp[layer.index]))
+            edits += [] if own == port else [Edit(own, _nothing(leaf), replaces=True)]
+            edits.append(Edit(port, given, replaces=True))
         return [*edits, *ungroup_edits(adapter)]
 
 
@@ -213,5 +229,5 @@ def _give(value: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _nothing(like: Float[Tensor, "batch pos d_model"]) -> Callable[[Tensor], Tensor]:
-    """Zeros in the place of queries, keys and values that nobody reads."""
+    """Zeros in the place of what nobody reads."""
     return lambda value: value.new_zeros(*like.shape[:2], value.shape[-1])

@@ -29,8 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mi.core import replacement
-from mi.core.adapters import require_plain
+from mi.core import ports, replacement
 from mi.core.batches import Batch
 from mi.core.contraction import contract, edges_of
 from mi.core.executor import Edit, Port
@@ -40,11 +39,18 @@ from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
 from mi.core.qk_fix import QKFix
 from mi.core.receivers import ungroup_edits
+from mi.core.resume import first_position
+from mi.errors import MiError
 
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
-    require_plain(job.model.adapter, job.config.method)
+    if not job.model.adapter.roles.heads_apart:
+        raise MiError(
+            f"in '{job.model.module.config.model_type}' one norm runs over the queries of all heads",  # type: ignore
+            "atp-star takes heads one by one: use --method eap-ig, or exact",
+            place="-m",
+        )
     model, read = job.model, batch.read
     corrupted: Outputs | None = None
     if job.instead.from_corrupted:
@@ -58,8 +64,8 @@ def run(job: Job, batch: Batch) -> Scored:
         linear = contract(model, difference, slopes.receivers, read, before=slopes.dropped, values_only=True)
         tally.add_linear(slopes, linear)
     with torch.no_grad():
-        first = batch.first_difference if job.instead.from_corrupted else 0
-        fix = QKFix(model, batch, clean.stream, difference, first)
+        first = first_position(model, batch.first_difference if job.instead.from_corrupted else 0)
+        fix = QKFix(model, batch, clean.stream, clean.outputs, difference, first)
         for change in fix.changes():
             after = [j for j in at_z if j is None or j > change.layer]
             gradients = torch.stack([at_z[j][change.layer][:, first:] for j in after])
@@ -88,10 +94,9 @@ class _Forward:
     def __init__(self, job: Job, batch: Batch) -> None:
         self._model, self._read = job.model, batch.read
         adapter, roles = job.model.adapter, job.model.adapter.roles
-        base = [f"{roles.blocks}.{layer.index}" for layer in adapter.layers]
         self._recorder = GradientRecorder(adapter, job.model.compute_dtype)
-        stream = [*(Port(f"{path}.{roles.attention_norm}", "in") for path in base), Port(roles.final_norm, "in")]
-        z = [Port(f"{path}.{roles.heads_out}", "in") for path in base]
+        stream = [*(ports.stream(layer) for layer in adapter.layers), Port(roles.final_norm, "in")]
+        z = [ports.z(layer) for layer in adapter.layers]
         kept: dict[Port, Tensor] = {}
         outputs = Recorder(adapter)
         start = Edit(Port(roles.embed, "out"), lambda value: value.detach().requires_grad_(True))

@@ -65,6 +65,7 @@ class Job:
         """
         dtype = self.model.compute_dtype
         instead = replacement.values(self.instead, clean, corrupted)
+        constant = "ln" in self.config.backward  # under this rule the scale of every norm is
 
         def minus(a: Tensor, b: Tensor) -> Tensor:
             return a.to(dtype) - b.to(dtype)
@@ -73,7 +74,7 @@ class Job:
             minus(instead.embed, clean.embed),
             [minus(a, b) for a, b in zip(instead.z, clean.z, strict=True)],
             [minus(a, b) for a, b in zip(instead.mlp, clean.mlp, strict=True)],
-            None if self.config.compat == "mib" else post_norms(self.model.adapter, clean.z, dtype),
+            None if self.config.compat == "mib" else post_norms(self.model.adapter, clean.z, dtype, constant),
         )
 
 

@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
+from mi.core import ports
 from mi.core.adapters import Layer
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Port
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
-from mi.core.receivers import projection_ports
+from mi.core.receivers import join, projection_ports
 from mi.core.resume import Resume
 
 ROW_TOKENS = 4096  # rows x positions that run side by side
@@ -42,9 +43,21 @@ class Change:
 class QKFix:
     """One batch. ``stream`` is the clean residual stream before each block; ``difference`` what sources change by."""
 
-    def __init__(self, model: Model, batch: Batch, stream: Sequence[Tensor], difference: Outputs, first: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        batch: Batch,
+        stream: Sequence[Tensor],
+        clean: Outputs,
+        difference: Outputs,
+        first: int,
+    ) -> None:
         self._model, self.first = model, first
         self._difference = difference.map(lambda t: t[:, first:])
+        self._attended = [
+            layer.attended(z[:, first:]) if model.adapter.has_post_norms else None
+            for layer, z in zip(model.adapter.layers, clean.z, strict=True)
+        ]
         self._stream = [before[:, first:] for before in stream]
         self._resume = Resume(model, batch.clean, batch.read, first)
         self._clean: list[tuple[list[Tensor], Tensor]] = []  # a layer's q, k, v, and its z
@@ -92,6 +105,8 @@ class QKFix:
             elif sources.start in rows.heads:
                 heads = list(range(sources.start - rows.heads[0], sources.stop - rows.heads[0]))
                 write_heads(layer, change.z[layer.index].unflatten(-1, (layer.n_heads, layer.d_head)), wide, heads)
+                if (attended := self._attended[layer.index]) is not None:  # as it is, not as its Jacobian has it
+                    wide = layer.attention_post_norm(attended + wide) - layer.attention_post_norm(attended)
         return wide
 
     def _project(self, layer: Layer, which: int, normed: Tensor) -> Float[Tensor, "row pos kv_or_head_x_d_head"]:
@@ -100,16 +115,24 @@ class QKFix:
 
     def _mixed(self, layer: Layer, parts: list[Tensor]) -> Float[Tensor, "row pos head_x_d_head"]:
         """z of the layer's own attention, given q, k and v; the rest of the block has nothing to do."""
-        adapter, roles = self._model.adapter, self._model.adapter.roles
-        base, ports = f"{roles.blocks}.{layer.index}", projection_ports(adapter, layer)
+        adapter, roles = self._model.adapter, layer.roles
         nothing = parts[0].new_zeros(()).expand(*parts[0].shape[:2], adapter.d_model)
-        given = parts if len(ports) == 3 else [torch.cat(parts, -1)]
+        kinds = [part.unflatten(-1, (-1, layer.d_head)) for part in parts]
+        if layer.repeats:
+            kinds = [k if k.shape[-2] == layer.n_heads else k.repeat_interleave(layer.groups, dim=-2) for k in kinds]
+        flat = [kind.flatten(-2) for kind in kinds]
+        given = join(layer, flat) if layer.fused else flat
         mixed: list[Tensor] = []
-        unread = [roles.attention_norm, roles.heads_out, roles.mlp_norm, roles.mlp]
+        unread = [path for path in (roles.attention_norm, roles.mlp_norm, roles.mlp, roles.mlp_post_norm) if path]
+        silent = [ports.attended(layer), ports.attention_out(layer)]
+        silent += [Port(layer.path(path), "out") for path in unread]
         edits = [
-            *(Edit(port, _give(value), replaces=True) for port, value in zip(ports, given, strict=True)),
-            Edit(Port(f"{base}.{roles.heads_out}", "in"), mixed.append),
-            *(Edit(Port(f"{base}.{part}", "out"), _give(nothing), replaces=True) for part in unread),
+            *(
+                Edit(port, _give(value), replaces=True)
+                for port, value in zip(projection_ports(adapter, layer), given, strict=True)
+            ),
+            Edit(ports.z(layer), mixed.append),
+            *(Edit(port, _give(nothing), replaces=True) for port in dict.fromkeys(silent)),
         ]
         self._resume.block(nothing, layer.index, edits)
         return mixed[0]

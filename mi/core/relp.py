@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mi.core import inputs
-from mi.core.adapters import require_plain
+from mi.core import inputs, rules
 from mi.core.batches import Batch
 from mi.core.job import Job, Scored
 from mi.core.rules import Ruled
@@ -21,6 +20,6 @@ from mi.core.rules import Ruled
 
 def run(job: Job, batch: Batch) -> Scored:
     """Score one batch."""
-    require_plain(job.model.adapter, job.config.method)
+    rules.check(job.model.adapter, job.config.backward)
     ruled = Ruled(job.executor, job.model.adapter, job.config.backward)
     return inputs.run(replace(job, executor=ruled), batch)

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mi.core import norms
+from mi.core import attention, norms
 from mi.core.adapters import Adapter, Layer
 from mi.core.attention import constant_pattern
 from mi.core.executor import Edit, Executor, Port
@@ -52,23 +52,62 @@ class Ruled:
 def _rule_edits(adapter: Adapter, rules: Sequence[str]) -> tuple[list[Edit], list[Edit]]:
     """Edits at inputs and edits at outputs."""
     roles, before, after = adapter.roles, [], []
-    ruled: list[tuple[str, Rule]] = []
+    ruled: dict[str, Rule] = {}
     for layer in adapter.layers:
-        base = f"{roles.blocks}.{layer.index}"
         if "ln" in rules:
-            ruled.append((f"{base}.{roles.attention_norm}", _constant_scale(layer.attention_norm)))
-            ruled.append((f"{base}.{roles.mlp_norm}", _constant_scale(layer.mlp_norm)))
+            ruled |= {layer.path(path): _constant_scale(norm) for path, norm in _norms(layer).items()}
         if "identity" in rules:
-            ruled += [(f"{base}.{path}", _constant_ratio) for path in _curved(layer)]
+            ruled |= {layer.path(path): _constant_ratio for path in _curved(layer)}
         if "half" in rules:
-            before += [Edit(Port(f"{base}.{path}", "in"), _half) for path in product_reader(layer)]
+            before += [Edit(Port(layer.path(path), "in"), _half) for path in product_reader(layer)]
     if "ln" in rules:
-        ruled.append((roles.final_norm, _constant_scale(adapter.final_norm)))
-    for path, rule in ruled:
+        ruled[roles.final_norm] = _constant_scale(adapter.final_norm)
+    for path, rule in ruled.items():
         seen: list[Tensor] = []
         before.append(Edit(Port(path, "in"), seen.append))
         after.append(Edit(Port(path, "out"), _by(rule, seen)))
     return before, after
+
+
+def check(adapter: Adapter, rules: Sequence[str]) -> None:
+    """See that the rules reach what they are about in this architecture.
+
+    Raises:
+        MiError: one does not; names it.
+    """
+    roles = adapter.roles
+    if "pattern" in rules and roles.implementation != attention.NAME and not roles.mixer:
+        raise MiError(
+            "this architecture does not mix values by a function of ours, so the pattern rule cannot reach it",
+            "leave the rule out with --backward ln,identity,half",
+            place="-m",
+        )
+    if "half" in rules and roles.activation is None:
+        raise MiError(
+            "nothing says whether the MLP of this architecture has a gate, so the half rule cannot reach it",
+            "leave the rule out with --backward ln",
+            place="-m",
+        )
+    for layer in adapter.layers if "ln" in rules and "pattern" not in rules else ():
+        own = [name for name, part in layer.block.named_modules() if _is_norm(part)]
+        other = [name for name in own if name not in _norms(layer)]
+        if other:
+            raise MiError(
+                f"{other[0]} of layer {layer.index} is a norm of queries or keys, for which the ln rule says nothing",
+                "add the pattern rule, under which they pass no gradients: --backward ln,identity,half,pattern",
+                place="-m",
+            )
+
+
+def _is_norm(part: nn.Module) -> bool:
+    return hasattr(part, "eps") or hasattr(part, "variance_epsilon")
+
+
+def _norms(layer: Layer) -> dict[str, norms.Norm]:
+    """The norms between the residual stream and what reads or writes it, by their paths in the block."""
+    roles = layer.roles
+    paths = (roles.attention_norm, roles.mlp_norm, roles.attention_post_norm, roles.mlp_post_norm)
+    return {path: norms.Norm(layer.part(path), roles.centred, roles.unit_offset) for path in paths if path}
 
 
 def _by(rule: Rule, seen: list[Tensor]) -> Callable[[Tensor], Tensor | None]:
@@ -81,7 +120,9 @@ def _by(rule: Rule, seen: list[Tensor]) -> Callable[[Tensor], Tensor | None]:
 
 def activations(layer: Layer) -> list[str]:
     """Paths of the activation functions of an MLP, in its block."""
-    return [layer.roles.activation] if layer.roles.activation else []
+    parts = dict(layer.block.named_modules())
+    path = layer.roles.activation
+    return [path] if path is not None and path in parts else []
 
 
 def product_reader(layer: Layer) -> list[str]:

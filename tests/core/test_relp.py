@@ -144,7 +144,8 @@ def test_what_means_nothing_is_refused() -> None:
         settle("eap", backward=["ln"])
     case = random_case("gpt2", 0, n=2)
     for layer in case.model.adapter.layers:
-        del layer.mlp.act, layer.mlp.dropout
-        layer.mlp.act = torch.tanh
+        mlp = layer.part(layer.roles.mlp)
+        del mlp.act, mlp.dropout
+        mlp.act = torch.tanh
     with pytest.raises(MiError, match="is no module"):
         scores_of(case, backward=["identity"])

@@ -13,7 +13,7 @@ from torch import Tensor
 from mi.core.model import Model, wrap
 from mi.tasks.encode import Encoded
 from tests.examples import IdExample, encoded, random_examples
-from tests.families.models import VOCABULARY, random_model
+from tests.families.models import OPTIONS, VOCABULARY, random_model
 from tests.oracle.families import Brute, Run
 
 
@@ -87,9 +87,10 @@ class FamilyCase:
 
 def family_case(name: str, seed: int, *, n: int = 2, length: int = 6, n_layers: int | None = None) -> FamilyCase:
     """Examples of one length, read anywhere after their last difference."""
+    kinds = {"layer_types": OPTIONS[name][1]["layer_types"][:n_layers]} if "layer_types" in OPTIONS[name][1] else {}
     rng = np.random.default_rng(seed)
     examples = random_examples(rng, n, VOCABULARY, (length,), read_last=False)
-    model, own = (random_model(name, seed, torch.float64, n_layers) for _ in range(2))
+    model, own = (random_model(name, seed, torch.float64, n_layers, **kinds) for _ in range(2))
     return FamilyCase(wrap(model), Brute(own), examples, rng)
 
 

@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -22,9 +21,3 @@ def model_of(folder: Path, double: bool = False) -> Model:
     """In float32 as stored, or in float64 throughout."""
     module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return wrap(truly_double(module) if double else module)
-
-
-def needs_plain(folder: Path) -> None:
-    """Skip where a method refuses the model's layout."""
-    if not model_of(folder).adapter.plain:
-        pytest.skip("the method refuses this layout")

@@ -6,7 +6,7 @@ import pytest
 from mi.core.attribute import attribute
 from tests.examples import encoded
 from tests.golden.golden import Golden, golden
-from tests.golden.package import ADAPTED, EXECUTORS, model_of, needs_plain
+from tests.golden.package import ADAPTED, EXECUTORS, model_of
 from tests.oracle import attribution
 
 SCORE = 2e-5  # float32, on scores of about 1
@@ -49,7 +49,6 @@ def test_scores_in_float64(case: Golden, name: str) -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_integration_over_activations(case: Golden, executor: str) -> None:
     """A run scores what leaves the group that it moves: the usual definition."""
-    needs_plain(case.folder)
     wanted = case.as_edges(case.independent["scores.eap_ig_activations_m5_own_source"])
     for double, tolerance in ((False, SCORE), (True, SAME)):
         model = model_of(case.folder, double)
@@ -60,7 +59,6 @@ def test_integration_over_activations(case: Golden, executor: str) -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_integration_over_activations_as_the_reference_does_it(case: Golden, executor: str) -> None:
     """Every run scores all edges; then the scores are divided by the number of examples once more."""
-    needs_plain(case.folder)
     for double, tolerance in ((False, SCORE), (True, SAME)):
         model = model_of(case.folder, double)
         found = attribute(model, encoded(case.examples), executor=executor, compat="mib", **ACTIVATIONS).edge
