@@ -469,13 +469,13 @@ def _missed(
 
 def _n_units(config: Mapping[str, Any], level: str) -> int:
     """How many edges, nodes or neurons a model of this configuration has."""
+    from mi.circuit.importers.edges import side_by_side
     from mi.circuit.levels import Units
     from mi.circuit.transformer import transformer_graph
     from mi.tasks.plan import shape_of
 
     shape = shape_of(config)
-    n_heads = int(config.get("num_attention_heads") or config["n_head"])
-    graph = transformer_graph(shape.n_layers, n_heads, False, shape.d_model)
+    graph = transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model)
     return Units(graph, level, shape.d_model if level == "neuron" else 0).n
 
 

@@ -280,7 +280,7 @@ def _places(config: Mapping[str, Any], site: str, axes: str, length: int) -> int
     """How many places there are, from the model's configuration alone."""
     from mi.tasks.plan import shape_of
 
-    n_heads = int(config.get("num_attention_heads") or config.get("n_head") or 1)
+    n_heads = shape_of(config).n_heads
     heads = int(config.get("num_key_value_heads") or n_heads) if site in ("k", "v") else n_heads
     return shape_of(config).n_layers * (heads if "head" in axes else 1) * (length if "position" in axes else 1)
 

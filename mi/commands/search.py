@@ -324,11 +324,12 @@ def _result(ready: Model, settings: Settings, got: Searched, parts: Mapping[str,
 
 def _size(config: Mapping[str, Any]) -> tuple[int, int]:
     """How many edges and sources a model of this configuration has."""
+    from mi.circuit.importers.edges import side_by_side
     from mi.circuit.transformer import transformer_graph
     from mi.tasks.plan import shape_of
 
-    n_heads = int(config.get("num_attention_heads") or config["n_head"])
-    graph = transformer_graph(shape_of(config).n_layers, n_heads)
+    shape = shape_of(config)
+    graph = transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config))
     return graph.n_edges, graph.n_sources
 
 

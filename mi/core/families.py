@@ -174,6 +174,7 @@ FALCON = Roles(
     when=(("new_decoder_architecture", False), ("parallel_attn", True)),
 )
 
+
 ROLES = (
     GPT2,
     GPT_NEO,

@@ -25,6 +25,7 @@ from mi.tasks.readers import Reading, own
 from mi.tasks.readers import read as read_file
 from mi.tasks.readers import tensors as tensor_files
 from mi.tasks.readers.tensors import INPUTS
+from mi.tasks.shape import shape_of
 from mi.tasks.split import assign, first_of_each
 from mi.tasks.tokenizer import Tokenizer
 from mi.tasks.tokenizer import load as load_tokenizer
@@ -154,12 +155,11 @@ def _adapter(path: str | None, recorded: Mapping[str, Any], located: Located) ->
 def _check_graph(located: Located, head: Mapping[str, Any]) -> None:
     """Refuse another shape of graph before anything is loaded; the whole table is compared once the model is there."""
     params = (head.get("graph") or {}).get("params") or {}
-    config = located.config()
-    for key, names in (("n_layers", ("num_hidden_layers", "n_layer")), ("n_heads", ("num_attention_heads", "n_head"))):
-        own = next((config[name] for name in names if name in config), None)
-        if own is not None and key in params and params[key] != own:
+    shape = shape_of(located.config())
+    for key, size in (("n_layers", shape.n_layers), ("n_heads", shape.n_heads)):
+        if size > 1 and key in params and params[key] != size:  # 1 where the config does not say
             raise MiError(
-                f"{located.id} has another graph than the stream: {key} is {own}, not {params[key]}",
+                f"{located.id} has another graph than the stream: {key} is {size}, not {params[key]}",
                 "scores and circuits belong to one graph; make them again with this model",
             )
 

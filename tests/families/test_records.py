@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch import nn
 from transformers import BloomConfig, BloomForCausalLM
 
+from mi.circuit.importers.edges import side_by_side
 from mi.core import adapters
 from mi.core.families import ROLES
 from mi.core.model import load, wrap
 from mi.errors import MiError
+from mi.tasks.shape import shape_of
 from tests.families.models import FAMILIES, PARALLEL, POST_NORM, VOCABULARY, random_model
 
 
@@ -156,3 +159,14 @@ def test_a_family_member_that_scales_what_heads_write_is_refused() -> None:
     module.model.layers[0].self_attn = scaled
     with pytest.raises(MiError, match="reads something else than the residual stream"):
         wrap(module)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_config_says_without_the_model(name: str) -> None:
+    """Heads, layers and the kind of block, as the commands read them that load no model."""
+    module = random_model(name, 0)
+    config = json.loads(module.config.to_json_string())
+    params = wrap(module).graph.params
+    shape = shape_of(config)
+    assert (shape.n_layers, shape.n_heads) == (params["n_layers"], params["n_heads"])
+    assert side_by_side(config) == params["parallel"]

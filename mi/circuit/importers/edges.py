@@ -61,10 +61,10 @@ def of_config(config: Mapping[str, Any], name: str) -> Shape:
         return int(found)
 
     layers, heads = of("num_hidden_layers", "n_layer", "num_layers"), of("num_attention_heads", "n_head", "num_heads")
-    return Shape(layers, heads, _side_by_side(config), of("hidden_size", "n_embd"), False)
+    return Shape(layers, heads, side_by_side(config), of("hidden_size", "n_embd"), False)
 
 
-def _side_by_side(config: Mapping[str, Any]) -> bool:
+def side_by_side(config: Mapping[str, Any]) -> bool:
     """Whether attention and MLP of a block read the same, as the families of models say it."""
     family = config.get("model_type")
     if family == "falcon":
