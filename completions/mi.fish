@@ -102,6 +102,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from cache' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -131,6 +132,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in 
 complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -171,6 +173,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Exam
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F

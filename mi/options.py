@@ -137,6 +137,15 @@ Remote = Annotated[
         help="Run the model on NDIF, and only its sites; 'local' rehearses that here.",
     ),
 ]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        metavar="MAP",
+        show_default=False,
+        help="Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.",
+    ),
+]
 Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32 in matrix products on a GPU.")]
 
 Task = Annotated[

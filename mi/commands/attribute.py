@@ -120,6 +120,7 @@ def attribute(
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     remote: options.Remote = None,
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -184,7 +185,7 @@ def attribute(
         limit,
         bos,
         batch_size,
-        remote,
+        remote or device_map,
         output,
         json,
         dry_run,
@@ -216,7 +217,7 @@ def attribute(
     ranked = _ranked(piped, on, top)
     if missed_bound:
         _check_missed(config, ranked)
-    check(remote, model, head)
+    check(remote, model, head, device_map, device)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
@@ -224,7 +225,7 @@ def attribute(
     which = split or "train"
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     if sites.apply_to(chosen):
-        of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote))
+        of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
         return
     need_graph(*chosen.kind)
     examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)

@@ -32,7 +32,7 @@ class Request:
     limit: int | None
     bos: str
     batch_size: int | None
-    remote: str | None
+    apart: str | None  # not on one device here: on a server, or spread over several
     output: str | None
     json: bool
     dry_run: bool
@@ -41,7 +41,7 @@ class Request:
     @property
     def by_site(self) -> bool:
         """Whether somebody asked for sites, whatever the model."""
-        return self.level == "site" or bool(self.sites) or self.remote is not None
+        return self.level == "site" or bool(self.sites) or self.apart is not None
 
     @property
     def level_of_graph(self) -> str | None:
@@ -54,9 +54,11 @@ class Request:
 
         if self.sites and self.level not in (None, "site"):
             raise UsageError(f"--site names sites, and --level asks for {self.level}s", "leave one of them away")
-        if self.remote and self.level not in (None, "site"):
-            raise UsageError(f"scores of {self.level}s need the weights here, and --remote leaves them where they are",
-                             "use --level site")  # fmt: skip
+        if self.apart and self.level not in (None, "site"):
+            raise UsageError(
+                f"scores of {self.level}s need all weights on one device here, and not --remote or --device-map",
+                "use --level site",
+            )
         if self.by_site:
             self.config()
 
@@ -94,7 +96,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
 
     if current().size > 1:
         raise UsageError("sites are scored by one process", "torchrun shares out examples for edges, nodes and neurons")
-    config, patterns = asked.config(), list(asked.sites) or (of_modules(()) if asked.remote else [EVERY])
+    config, patterns = asked.config(), list(asked.sites) or (of_modules(()) if asked.apart else [EVERY])
     examples = subject.from_stream(piped)
     rows, text = subject.select(examples, asked.split, asked.limit)
     if text:

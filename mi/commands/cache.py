@@ -71,6 +71,7 @@ def cache(
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     remote: options.Remote = None,
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -130,11 +131,11 @@ def cache(
         return
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
-    check(remote, model, head)
+    check(remote, model, head, device_map, device)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     wanted = Wanted(metric, site or (), positions, runs, limit, bos, batch_size, output, json, dry_run, fresh)
-    elsewhere = replace(loading, sites_only=True, remote=remote)
+    elsewhere = replace(loading, sites_only=True, remote=remote, device_map=device_map)
     if sites_only(*chosen.kind):
         of_sites(wanted, examples_of(piped, data, chosen), head, chosen, elsewhere)
         return
@@ -151,7 +152,7 @@ def cache(
         of_examples(asked, examples, head, chosen, loading)
         return
     examples = subject.answered(examples, answers)
-    if remote:
+    if remote or device_map:
         of_sites(wanted, examples, head, chosen, elsewhere)
         return
     measure = metric or str(examples.head["task"]["metric"])

@@ -64,6 +64,7 @@ def patch(
     batch_size: options.BatchSize = None,
     executor: options.Executor = "auto",
     remote: options.Remote = None,
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -112,20 +113,21 @@ def patch(
     everywhere = _of_every_layer(named)
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
-    check(remote, model, head)
+    check(remote, model, head, device_map, device)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
-    if remote:
-        named, everywhere = of_modules(everywhere) if everywhere or not named else named, []
-    if remote or (named and not everywhere) or (by or "").startswith("site") or sites_only(*chosen.kind):
+    apart = remote or device_map
+    if apart and (everywhere or not named):
+        named, everywhere = of_modules(everywhere), []
+    if apart or (named and not everywhere) or (by or "").startswith("site") or sites_only(*chosen.kind):
         asked = Request(
             named, by, direction, template, length, metric, which, limit, bos, batch_size, output, json, dry_run, fresh
         )
-        of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote))
+        of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
         return
     axes, part = by or "layer,position", everywhere[0] if everywhere else SITES[0]
     examples = subject.from_stream(piped)

@@ -1,4 +1,4 @@
-"""What `--remote` asks for, looked at before anything is read or loaded: flags in, an error or nothing out."""
+"""What `--remote` and `--device-map` ask for, looked at before anything is loaded: flags in, perhaps an error out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 NDIF, LOCAL = "ndif", "local"
 
 
-def check(remote: str | None, model: str | None, head: Mapping[str, Any]) -> None:
+def check(
+    remote: str | None, model: str | None, head: Mapping[str, Any], device_map: str | None = None, device: str = "auto"
+) -> None:
     """Refuse what no server can run, and a server that does not answer.
 
     Raises:
@@ -20,6 +22,9 @@ def check(remote: str | None, model: str | None, head: Mapping[str, Any]) -> Non
     from mi import embedded
     from mi.errors import MiError, UsageError
 
+    if device_map and (remote or device != "auto"):
+        other = "--remote" if remote else "--device"
+        raise UsageError(f"--device-map and {other} both say where the model runs", "give one of them")
     if remote in (None, LOCAL):
         return
     if remote != NDIF:

@@ -195,6 +195,8 @@ def from_pretrained(
 def _refuse_broken(module: nn.Module, located: Located) -> None:
     """NaN or Inf in a weight is named here, where it is, not where it first shows."""
     for name, parameter in module.named_parameters():
+        if parameter.is_meta:  # it lies on a disk, and is read when it is used
+            continue
         # A sum is NaN or Inf if any term is, and needs no copy of the parameter.
         if not bool(torch.isfinite(parameter.detach().sum(dtype=torch.float32))):
             bad = (~torch.isfinite(parameter)).nonzero()

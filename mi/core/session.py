@@ -34,7 +34,7 @@ def _load(chosen: Chosen, loading: Loading, device: str) -> Model | Module:
         "tf32": loading.tf32,
     }
     if loading.sites_only:
-        return sitewise.load_located(chosen.located, **options, remote=loading.remote)
+        return sitewise.load_located(chosen.located, **options, remote=loading.remote, device_map=loading.device_map)
     return load_located(chosen.located, **options, adapter=chosen.adapter.record if chosen.adapter else None)
 
 
@@ -54,7 +54,7 @@ def opened(
     runtime.settle(loading.tf32)
     team = current()
     on = runtime.device(team.device(loading.device))
-    key = (chosen.identity, on, loading.dtype, loading.tf32, loading.sites_only, loading.remote)
+    key = (chosen.identity, on, loading.dtype, loading.tf32, loading.sites_only, loading.remote, loading.device_map)
     with ExitStack() as held:
         with team.turn(str(on)):
             held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))

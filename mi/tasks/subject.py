@@ -43,6 +43,7 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     remote: str | None = None  # where the model runs: None is here
+    device_map: str | None = None  # how accelerate spreads the model over devices
     sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
     budget: Budget = DEFAULT_BUDGET
 

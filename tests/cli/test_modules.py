@@ -394,7 +394,7 @@ def test_a_rehearsal_of_a_remote_run(mi: Session) -> None:
         (("cache", "-m", "gpt2", "--remote", "--task", "ioi"), 4, ["NDIF_API_KEY is not set", "--remote local"]),
         (("cache", "-m", "gpt2", "--remote=nowhere", "--task", "ioi"), 2, ["nothing remote is called 'nowhere'"]),
         (("attribute", "c.jsonl", "--remote"), 3, ["default is on this machine"]),
-        (("attribute", "c.jsonl", "--remote", "local", "--level", "node"), 2, ["need the weights here"]),
+        (("attribute", "c.jsonl", "--remote", "local", "--level", "node"), 2, ["need all weights on one device here"]),
         (("patch", "c.jsonl", "--remote", "local", "--site", "z"), 2, ["needs the weights here"]),
         (("patch", "c.jsonl", "-m", "gpt2", "--remote"), 4, ["NDIF_API_KEY is not set"]),
     ],
@@ -422,3 +422,37 @@ def test_a_server_that_does_not_answer(mi: Session, monkeypatch: pytest.MonkeyPa
 def test_what_cannot_be_rehearsed(mi: Session, model: Case) -> None:
     words = ("cache", "-m", "model", "--data", "data.safetensors", "--remote", "local")
     refused(mi(*words), 3, "a PatchTSTForClassification cannot be run remotely")
+
+
+def test_a_model_that_is_spread(mi: Session, model: Case) -> None:
+    """`--device-map`: by sites, with the numbers of one device; what would need all weights together is refused."""
+    pytest.importorskip("accelerate")
+    words = ("cache", "-m", "model", "--data", "data.safetensors", "-o")
+    mi(*words, "here.jsonl").ok()
+    Path("map.json").write_text(json.dumps({"model": "disk", "head": "cpu"}))
+    mi(*words, "c.jsonl", "--device-map", "map.json").ok()
+    here, apart = (stream.read(f"{name}.jsonl", ("cache",)) for name in ("here", "c"))
+    for a, b in zip(here.records, apart.records, strict=True):
+        assert a["baseline"]["clean"] == pytest.approx(b["baseline"]["clean"], abs=1e-12)
+    scores = [
+        stream.parse(mi("attribute", "c.jsonl", "--method", "nap", *flags).ok().out.splitlines(True), "s", ("scores",))
+        for flags in (("--device-map", "map.json"), ("--site", "blocks.*.resid_post"))
+    ]
+    for a, b in zip(scores[0].records, scores[1].records, strict=True):
+        assert (a["site"], a["score"]) == (b["site"], pytest.approx(b["score"], abs=1e-12))
+    refused(mi("attribute", "c.jsonl", "--device-map", "auto", "--level", "edge"), 2, "on one device here")
+    refused(mi(*words, "d.jsonl", "--device-map", "auto", "--device", "cpu"), 2, "--device-map and --device")
+    refused(mi(*words, "d.jsonl", "--device-map", "auto", "--remote", "local"), 2, "--device-map and --remote")
+    refused(mi(*words, "d.jsonl", "--device-map", "some"), 2, "no way to spread a model")
+
+
+def test_a_decoder_that_is_spread(mi: Session) -> None:
+    pytest.importorskip("accelerate")
+    words = ("cache", "--task", "ioi", "-n", "4", "-o")
+    mi(*words, "c.jsonl", "--device-map", "auto", "--site", "transformer.h.*:output").ok()
+    mi(*words, "here.jsonl").ok()
+    apart, here = (stream.read(f"{name}.jsonl", ("cache",)) for name in ("c", "here"))
+    for a, b in zip(here.records, apart.records, strict=True):
+        assert a["baseline"]["clean"] == pytest.approx(b["baseline"]["clean"], abs=1e-4)
+    effects = mi("patch", "c.jsonl", "--device-map", "auto", "--limit", "2").ok().out
+    assert len(stream.parse(effects.splitlines(True), "e", ("effects",)).records) == 4

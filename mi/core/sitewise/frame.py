@@ -138,7 +138,7 @@ def _tracer(model: Module, sites: Sequence[Site]) -> Tracer | RemoteTracer:
 
 def probe(model: Module, example: Arguments) -> tuple[list[Site], list[str]]:
     """The model's sites, and the modules that have none because they run more than once."""
-    on = next(model.module.parameters()).device  # meta, where the weights are on a server
+    on = model.device if model.elsewhere is None else torch.device("meta")  # the weights are on a server
     arguments = {name: tensor(value, on, model.dtype) for name, value in example.clean.items()}
     if on.type == "meta":  # the model would look whether the mask hides anything, and there is nothing to look at
         arguments.pop("attention_mask", None)

@@ -18,6 +18,7 @@ from torch import nn
 
 from mi.core import runtime
 from mi.core.model import from_pretrained
+from mi.core.sitewise import spread
 from mi.errors import MiError, UsageError
 from mi.io.models import Located
 
@@ -48,7 +49,7 @@ class Module:
         with warnings.catch_warnings():
             # BERT calls a submodule `output`, as nnsight calls what a module puts out: `envoys` finds it all the same.
             warnings.simplefilter("ignore")
-            return NNsight(self.module)
+            return NNsight(self.module) if spread.first_device(self.module) is None else spread.wrapped(self.module)
 
     @cached_property
     def envoys(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Module:
         """Where inputs are made, and what is read is measured."""
         if self.remote is not None:
             return torch.device("cpu")
-        return next(self.module.parameters()).device
+        return spread.first_device(self.module) or next(self.module.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -82,8 +83,10 @@ def load_located(
     allow_pickle: bool = False,
     tf32: bool = False,
     remote: str | None = None,
+    device_map: str | None = None,
 ) -> Module:
-    """The module of a model that has been found. ``remote``: where its runs go (`remote`).
+    """The module of a model that has been found. ``remote``: where its runs go (`remote`); ``device_map``: how it is
+    spread over devices (`spread`).
 
     Raises:
         MiError: its files are damaged, of the wrong kind, or lack weights.
@@ -93,12 +96,17 @@ def load_located(
     runtime.settle(tf32)
     on, number = runtime.device(device), runtime.dtype(dtype)
     if located.code is not None:
+        if device_map is not None:
+            raise MiError("a model that a function makes is not spread over devices", "leave --device-map away")
         module = _from_function(located, trust_remote_code)
         module = module if number is None else module.to(number)
     else:
-        options = {"trust_remote_code": True} if trust_remote_code else {}
+        options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+        options |= spread.options(device_map) if device_map is not None else {}
         module = from_pretrained(_class_of(located, trust_remote_code), located, number, allow_pickle, **options)
-    made = wrap(module.to(on), located.id, str(located.config().get("model_type", "")))
+    made = wrap(
+        module if device_map is not None else module.to(on), located.id, str(located.config().get("model_type", ""))
+    )
     identity = {**made.identity, "revision": located.revision, "weights": located.digest()}
     return Module(made.module, identity, remote)
 
