@@ -33,7 +33,7 @@ STAGES = (
         "score",
         "eval",
     ),
-    *("check", "view", "stamp", "log"),
+    *("check", "view", "graph", "plot", "report", "stamp", "log"),
 )
 BETWEEN = "!"
 

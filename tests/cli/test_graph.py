@@ -399,6 +399,16 @@ def test_in_a_browser(mi: Session, tmp_path: Path) -> None:
         )
         browser.point(*place)
         assert browser.run("document.getElementById('tip').textContent").startswith("input\n0 in, ")
+        place = browser.run(
+            "(() => { const curve = document.querySelector('#view-heads [data-i=\"0\"]');"
+            "const at = curve.getPointAtLength(9).matrixTransform(curve.getScreenCTM()); return [at.x, at.y] })()"
+        )
+        browser.point(*place)
+        best = int(np.argmax(abs(scores)))
+        told = browser.run("document.getElementById('tip').textContent").split("\n")
+        assert told[0] == GRAPH.edge_name(best)
+        assert told[1].startswith(f"score {scores[best]:.4g}, 1 of 46")
+        assert told[-1].startswith("46 edges, of the model's 46")  # where the scores come from
         assert browser.picture(tmp_path / "x.png").stat().st_size > 10_000
         browser.open(Path("evil.html"))
         assert browser.run("window.owned === undefined")

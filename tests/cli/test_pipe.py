@@ -29,6 +29,9 @@ def shell(mi: Session, *stages: str) -> bytes:
         ("prune scores.jsonl --top 9", "prune --top 5", "view --json"),
         ("stamp scores.jsonl", "prune --percent 50 --signed", "log"),
         ("view --json scores.jsonl *->logits", "stamp", "prune --percent 100", "view"),
+        ("prune scores.jsonl --percent 80", "graph --to html"),
+        ("prune scores.jsonl --percent 80", "plot"),
+        ("prune scores.jsonl --percent 80", "report"),
     ],
 )
 def test_the_bytes_are_those_of_the_shell(mi: Session, stages: tuple[str, ...]) -> None:

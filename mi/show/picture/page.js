@@ -1,6 +1,6 @@
 "use strict";
 // The picture is whole without this script. It adds a threshold, a choice of signs and branches, bundles, and what the
-// pointer rests on. Data: {view: {links: [[source, target, branch, score or null], ...], largest first}}.
+// pointer rests on. Data: {view: {about: text, links: [[source, target, branch, score or null], ...], largest first}}.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const find = (id) => document.getElementById(id);
@@ -8,7 +8,7 @@
   let pinned = null;
 
   const views = {};
-  for (const [name, { links }] of Object.entries(data)) {
+  for (const [name, { links, about }] of Object.entries(data)) {
     const svg = find("view-" + name), paths = [], boxes = [];
     for (const mark of svg.querySelectorAll("[data-i],[data-n]")) {
       const title = mark.querySelector("title");
@@ -18,7 +18,7 @@
       if (mark.dataset.i !== undefined) paths[mark.dataset.i] = mark; else boxes[mark.dataset.n] = mark;
     }
     boxes.forEach((box) => { box.setAttribute("tabindex", "0"); box.setAttribute("aria-label", box.name); });
-    views[name] = { svg, paths, boxes, links };
+    views[name] = { svg, paths, boxes, links, about };
   }
   const current = () => views[find("bundles").checked ? "layers" : "heads"];
   const checked = (id) => { const box = find(id); return !box || box.checked; };
@@ -64,6 +64,7 @@
     if (!mark) return;
     const view = current(), into = [], from = [];
     let text = mark.says;
+    if (mark.dataset.i !== undefined) text += `\n${view.about}`;
     if (mark.dataset.n !== undefined) {
       view.links.forEach((link, i) => {
         if (view.paths[i].classList.contains("off")) return;

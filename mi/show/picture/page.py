@@ -143,10 +143,11 @@ def _box(name: str, text: str, on: bool = True) -> str:
 def _data(views: Mapping[str, Diagram]) -> str:
     made: dict[str, Any] = {
         name: {
+            "about": printable(each.about),
             "links": [
                 [link.source, link.target, link.port, None if link.score is None else float(f"{link.score:.6g}")]
                 for link in each.links
-            ]
+            ],
         }
         for name, each in views.items()
     }
