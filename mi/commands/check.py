@@ -196,7 +196,9 @@ def _stored(name: str, report: Measured) -> Any:
         there = [*report.names(), *(["size"] if report.size is not None else [])]
         there += [name for name in report.summaries if name not in there]
         more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
-        raise UsageError(f"the report has no {name!r}", f"it has {', '.join(there[:SHOWN])}{more}")
+        raise UsageError(
+            f"the report has no {name!r}", f"it has {', '.join(there[:SHOWN]) or 'no number of its own'}{more}"
+        )
     return report.summaries[name]
 
 

@@ -14,14 +14,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from mi.errors import MiError
 from mi.io import pickled
 from mi.io.pickled import Call, Name, Reference
 from mi.io.tensors import BF16
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # torch's storages: numpy's type, bytes an item
 STORAGES = {
@@ -151,6 +152,8 @@ def _unknown(name: str, place: str) -> MiError:
 
 def _tensor(arguments: tuple[Any, ...], files: Mapping[str, bytes], place: str) -> np.ndarray:
     """One dense tensor: a view of its storage, copied."""
+    import numpy as np
+
     storage, offset, shape, strides = arguments[:4]
     _, kind, key = storage.what[:3]
     name = kind.text.rpartition(".")[2]
@@ -170,6 +173,8 @@ def _tensor(arguments: tuple[Any, ...], files: Mapping[str, bytes], place: str) 
 
 
 def _sparse(indices: Any, values: Any, shape: Any, place: str) -> Sparse:
+    import numpy as np
+
     good = isinstance(indices, np.ndarray) and isinstance(values, np.ndarray) and indices.ndim == 2
     if not good or indices.shape != (len(shape), len(values)) or values.ndim != 1:
         raise MiError("a damaged file of torch: a sparse tensor whose parts do not fit", place=place)
@@ -200,6 +205,8 @@ def write(values: Mapping[str, Any], name: str = "archive") -> bytes:
 
 def _described(value: Any, storages: list[np.ndarray]) -> Iterator[bytes]:
     """The opcodes that make one value (protocol 2)."""
+    import numpy as np
+
     if isinstance(value, Mapping):
         yield b"}("
         for key, item in value.items():
@@ -224,6 +231,8 @@ def _described(value: Any, storages: list[np.ndarray]) -> Iterator[bytes]:
 
 
 def _described_tensor(array: np.ndarray, storages: list[np.ndarray]) -> Iterator[bytes]:
+    import numpy as np
+
     kind = next(name for name, dtype in STORAGES.items() if dtype != "bf16" and np.dtype(dtype) == array.dtype)
     strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
     yield b"ctorch._utils\n_rebuild_tensor_v2\n(("

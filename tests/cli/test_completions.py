@@ -109,7 +109,7 @@ def test_zsh(folder: Path) -> None:
             shell.sendline(line)
         shell.expect_exact("ready")
         for typed, completed in [
-            ("mi ca", "mi cache "),
+            ("mi cac", "mi cache "),
             ("mi prune --gr", "mi prune --greedy "),
             ("mi data filter --dev", "mi data filter --device "),
             ("mi schema circ", "mi schema circuit "),

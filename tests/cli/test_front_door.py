@@ -123,6 +123,14 @@ LIGHT |= {
     ("pull", ".", "scores.jsonl", "-o", "copy.jsonl"): {"numpy"},
     ("mib", "results", "curve.jsonl", "--cell", "ioi_gpt2"): {"numpy"},
 }
+LIGHT |= {
+    ("check", "report.jsonl", "--min", "auroc=0"): {"numpy"},
+    ("diff", "scores.jsonl", "scores.jsonl"): {"numpy", "mi.show.table"},
+    ("set", "union", "circuit.jsonl", "circuit.jsonl"): {"numpy"},
+    ("head", "examples.jsonl"): set(),
+    ("cat", "examples.jsonl"): set(),
+    ("split", "examples.jsonl", "--by", "split", "--only", "train"): set(),
+}
 RUN_A_MODEL = {"cache", "patch", "attribute", "search", "score"}
 SLOW = {"numpy", "tokenizers", "mi.show.table", "rich", "pydantic", "importlib.metadata", "asyncio", "email", "ssl"}
 
@@ -190,6 +198,8 @@ def test_a_light_command_imports_what_its_work_needs(
     Path("truth.json").write_text('{"true_edges": ["input->logits", "m0->logits"]}')
     Path("graph.json").write_text(TINY)
     stream.write("curve.jsonl", {"kind": "report"}, report(0))
+    stream.write("report.jsonl", {"kind": "report"}, [{"summary": "auroc", "value": 1.0, "low": 1.0, "high": 1.0}])
+    stream.write("circuit.jsonl", streams.head("circuit", "prune"), [{"src": "input", "dst": "logits", "score": 1.0}])
     names = imported(*words)
     assert "mi.run" in names
     assert not HEAVY & names
