@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mi.errors import printable
-from mi.show.numbers import number
+from mi.show.numbers import count, number
 from mi.show.picture import network
 from mi.show.picture.canvas import STYLE, element, safe
 from mi.show.picture.diagram import Diagram, by_layer
@@ -27,12 +27,14 @@ BRANCHES = {"q": "queries", "k": "keys", "v": "values", "": "other inputs"}
 
 def page(diagram: Diagram, by: str = "head", head_rows: Sequence[Sequence[str]] = ()) -> str:
     """The page of `mi graph`. `head_rows`: what the head of the stream says, part by part."""
+    listed = _listed(diagram)
     parts = [
         f"<h1>{safe(diagram.title)}</h1>",
         f'<p class="dim">{safe(diagram.about)}</p>',
         *figure(diagram, by),
-        "<h2>The largest edges</h2>",
-        table(("", "edge", "score"), _listed(diagram), right=(0, 2)),
+        f"<details><summary>The {count(len(listed), 'largest edge')} as a table</summary>",
+        table(("", "edge", "score"), listed, right=(0, 2)),
+        "</details>",
         "<h2>Where it comes from</h2>",
         f"<pre>{safe(diagram.made_by)}</pre>" if diagram.made_by else "<p>The stream has no chain.</p>",
         table(("part", "value"), head_rows) if head_rows else "",
