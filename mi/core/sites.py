@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mi.core.adapters import Adapter, Layer
+from mi.core import ports
+from mi.core.adapters import ATTENTION, Adapter, Layer
 from mi.core.executor import Port
+from mi.core.receivers import projection_ports, split
 from mi.errors import MiError
 
 SIDES = {"input": "in", "output": "out"}
@@ -48,23 +50,28 @@ def aliases(adapter: Adapter) -> list[Site]:
 
 
 def _of_layer(adapter: Adapter, layer: Layer) -> list[Site]:
-    roles, wide = adapter.roles, (("d_model", adapter.d_model),)
-    base, name = f"{roles.blocks}.{layer.index}", f"blocks.{layer.index}"
+    """What a layer has: some have no norm of the stream, and in a parallel block there is no stream in the middle."""
+    roles, name = layer.roles, f"blocks.{layer.index}"
     last = layer.index == adapter.n_layers - 1
-    after = roles.final_norm if last else f"{roles.blocks}.{layer.index + 1}.{roles.attention_norm}"
+    after = Port(roles.final_norm, "in") if last else ports.stream(adapter.layers[layer.index + 1])
+
+    def wide(site: str, port: Port) -> Site:
+        return Site(f"{name}.{site}", port, (("d_model", adapter.d_model),), _whole)
+
+    sites = [wide("resid_pre", ports.stream(layer))]
+    if roles.attention_norm:
+        sites.append(wide("attn.norm", ports.normed(layer)))
+    sites += [_projected(adapter, layer, which) for which in range(3)]
+    if roles.implementation == ATTENTION or roles.mixer:
+        sites.append(_pattern(adapter, layer))
     heads = (("head", layer.n_heads), ("d_head", layer.d_head))
-    return [
-        Site(f"{name}.resid_pre", Port(f"{base}.{roles.attention_norm}", "in"), wide, _whole),
-        Site(f"{name}.attn.norm", Port(f"{base}.{roles.attention_norm}", "out"), wide, _whole),
-        *(_projected(adapter, layer, which) for which in range(3)),
-        _pattern(adapter, layer),
-        Site(f"{name}.attn.z", Port(f"{base}.{roles.heads_out}", "in"), heads, _by_head(layer.d_head)),
-        Site(f"{name}.attn.out", Port(f"{base}.{roles.heads_out}", "out"), wide, _whole),
-        Site(f"{name}.resid_mid", Port(f"{base}.{roles.mlp_norm}", "in"), wide, _whole),
-        Site(f"{name}.mlp.norm", Port(f"{base}.{roles.mlp_norm}", "out"), wide, _whole),
-        Site(f"{name}.mlp.out", Port(f"{base}.{roles.mlp}", "out"), wide, _whole),
-        Site(f"{name}.resid_post", Port(after, "in"), wide, _whole),
-    ]
+    sites.append(Site(f"{name}.attn.z", ports.z(layer), heads, _by_head(layer.d_head)))
+    sites.append(wide("attn.out", ports.attention_out(layer)))
+    if not roles.parallel:
+        sites.append(wide("resid_mid", ports.mlp_stream(layer)))
+    if roles.mlp_norm:
+        sites.append(wide("mlp.norm", Port(layer.path(roles.mlp_norm), "out")))
+    return [*sites, wide("mlp.out", ports.mlp_out(layer)), wide("resid_post", after)]
 
 
 def _by_head(d_head: int) -> Callable[[Tensor], Tensor]:
@@ -72,16 +79,15 @@ def _by_head(d_head: int) -> Callable[[Tensor], Tensor]:
 
 
 def _projected(adapter: Adapter, layer: Layer, which: int) -> Site:
-    """q, k or v as the projection writes them: before rotary positions, keys and values in their grouped heads."""
-    projections = adapter.roles.queries_keys_values
-    path = projections[which] if len(projections) == 3 else projections[0]
-    heads = layer.n_heads if which == 0 else layer.n_kv_heads
-    first = 0 if len(projections) == 3 else (0, layer.n_heads, layer.n_heads + layer.n_kv_heads)[which]
+    """q, k or v as the projection writes them: before rotary positions; keys and values in their grouped heads, or each
+    query head's own where the block repeats them (`grouping`).
+    """
+    heads = layer.n_heads if which == 0 or layer.repeats else layer.n_kv_heads
+    port = projection_ports(adapter, layer)[0 if layer.fused else which]
 
     def view(value: Tensor) -> Tensor:
-        return value.unflatten(-1, (-1, layer.d_head))[..., first : first + heads, :]
+        return split(layer, [value])[which if layer.fused else 0]
 
-    port = Port(f"{adapter.roles.blocks}.{layer.index}.{path}", "out")
     return Site(f"blocks.{layer.index}.attn.{'qkv'[which]}", port, (("head", heads), ("d_head", layer.d_head)), view)
 
 
