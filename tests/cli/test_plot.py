@@ -226,6 +226,7 @@ def test_a_histogram_is_drawn_with_its_counts(mi: Session) -> None:
     ]
     counts = sorted(n for n in [*made.positive, *made.negative] if n)
     assert sorted(int(bar.split(": ")[1].split()[0]) for bar in bars) == counts
+    assert "|score|" in svg and "number of edges" in svg
     rows = [
         line.split() for line in mi("plot", "scores.jsonl", "--to", "text").ok().text.splitlines() if " to " in line
     ]
@@ -355,6 +356,19 @@ def test_what_a_stream_says_is_text_in_a_plot(what: str, mi: Session) -> None:
     assert not {e.tag for e in ET.fromstring(text).iter()} & {f"{SVG}script", f"{SVG}img"}
     assert "<script>window.owned=1</script>" in "".join(ET.fromstring(text).itertext())
     assert "\x1b" not in mi("plot", *files, "--what", what, "--to", "text").ok().text
+
+
+def test_what_an_effects_stream_says_is_text_in_its_map(mi: Session) -> None:
+    said = {"by": "layer,position", "site": EVIL, "direction": "noising", "metric": EVIL, "tokens": [EVIL, "b\x00"]}
+    head = streams.head("effects", "patch", patching={**said, "clean": 1.0, "corrupted": 0.0}, model={"id": EVIL})
+    records = [{"layer": 0, "position": p, "effect": 0.5 - p, "n": 3} for p in range(2)]
+    stream.write("x.jsonl", head, records)
+    drawn = mi("plot", "x.jsonl").ok()
+    assert drawn.out == mi("view", "x.jsonl", "--svg").ok().out
+    root = ET.fromstring(drawn.text)
+    assert not {e.tag for e in root.iter()} & {f"{SVG}script", f"{SVG}img"}
+    assert "<script>window.owned=1</script>" in "".join(root.itertext())
+    assert "b\\x00" in "".join(root.itertext())
 
 
 def test_a_terminal_gets_letters_and_a_pipe_svg(mi: Session, monkeypatch: pytest.MonkeyPatch) -> None:

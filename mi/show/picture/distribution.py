@@ -50,8 +50,9 @@ def histogram(label: str, scores: np.ndarray) -> Histogram:
     return Histogram(label, edges.tolist(), positive.tolist(), negative.tolist(), below, zero)
 
 
-def histograms_svg(title: str, about: str, all_of: Sequence[Histogram], unit: str) -> str:
-    """One panel each, on the same axes: positive scores upwards, negative ones downwards."""
+def histograms_svg(title: str, about: str, all_of: Sequence[Histogram], unit: str, metric: str) -> str:
+    """One panel each, on the same axes: positive scores upwards, negative ones downwards. `unit` is what is counted,
+    `metric` what a score is a change of."""
     known = [h for h in all_of if h.edges]
     x = (min((h.edges[0] for h in known), default=0.1), max((h.edges[-1] for h in known), default=1.0))
     up = max((max(h.positive, default=0) for h in known), default=1)
@@ -60,15 +61,17 @@ def histograms_svg(title: str, about: str, all_of: Sequence[Histogram], unit: st
     body = [words(14, 26, title, "t"), words(14, 44, about, "d")]
     for column, each in enumerate(all_of):
         moved = f"translate({LEFT + column * (WIDE + GAP):.0f} {TOP:.0f})"
-        body.append(element("g", *_histogram(drawn, each, unit), transform=moved))
+        body.append(element("g", *_histogram(drawn, each, unit, metric), transform=moved))
     note = f"upwards, blue: positive; downwards, orange: negative; {BINS_A_DECADE} bins for each power of ten"
     body.append(words(14, TOP + TALL + 76, note, "d"))
     width = max(LEFT + len(all_of) * (WIDE + GAP) - GAP + 24, *(28 + canvas.width_of(t) for t in (about, note)))
     return canvas.document(width, TOP + TALL + 92, title, about, body, canvas.BOLD)
 
 
-def _histogram(drawn: Panel, shown: Histogram, unit: str) -> list[str]:
-    made = frame(drawn, shown.label, "|score|", f"number of {unit}s", counts=True)
+def _histogram(drawn: Panel, shown: Histogram, unit: str, metric: str) -> list[str]:
+    made = frame(
+        drawn, shown.label, f"|score|, in {metric}" if metric else "|score|", f"number of {unit}s", counts=True
+    )
     base = drawn.y.at(0)
     for colour, sign, counts in ((POSITIVE, 1, shown.positive), (NEGATIVE, -1, shown.negative)):
         for left, right, n in zip(shown.edges, shown.edges[1:], counts, strict=False):

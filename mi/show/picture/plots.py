@@ -110,7 +110,8 @@ def svg(plot: Plot) -> str:
     if plot.what == "heads":
         return heatmap.picture(name, _of_heads(first), heads.grid(_scored(first)))
     if plot.what == "histogram":
-        return distribution.histograms_svg(name, about, _histograms(plot.streams), _scored(first).what)
+        metric = str(first.head.get("attribution", {}).get("metric", ""))
+        return distribution.histograms_svg(name, about, _histograms(plot.streams), _scored(first).what, metric)
     if plot.what == "examples":
         metric = str(first.head.get("scoring", {}).get("metric", "metric"))
         return distribution.examples_svg(name, about, _examples(first), metric)
