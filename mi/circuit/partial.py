@@ -69,23 +69,23 @@ def tensors(sums: Sums) -> dict[str, np.ndarray]:
     }
 
 
-def shard_of(stream: Stream) -> Shard | None:
-    """Which shard a stream is, or None where it is whole."""
-    entry = stream.head.get("partial")
+def shard_of(head: Mapping[str, Any], place: str = "") -> Shard | None:
+    """Which shard a stream is, by its head, or None where it is whole."""
+    entry = head.get("partial")
     if entry is None:
         return None
     try:
         return Shard(int(entry["shard"]), int(entry["of"]))
     except (KeyError, TypeError, ValueError):
-        raise MiError("the entry `partial` says no shard", place=f"{stream.origin}:1") from None
+        raise MiError("the entry `partial` says no shard", place=place) from None
 
 
-def refuse(stream: Stream) -> None:
+def refuse(head: Mapping[str, Any], place: str = "") -> None:
     """A shard is no ranking: its sums are of some of the examples only."""
-    shard = shard_of(stream)
+    shard = shard_of(head, place)
     if shard is not None:
         raise MiError(
-            f"these are the sums of {shard}, not scores", "join all shards: mi merge --sum PART...", place=stream.origin
+            f"these are the sums of {shard}, not scores", "join all shards: mi merge --sum PART...", place=place
         )
 
 

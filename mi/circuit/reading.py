@@ -70,7 +70,7 @@ def units_of(stream: Stream) -> Units:
 
 def selector_of(stream: Stream) -> str:
     """How these scores ask to be chosen from where nobody says otherwise: top, or greedy (information flow routes)."""
-    partial.refuse(stream)
+    partial.refuse(stream.head, stream.origin)
     selector = (stream.head.get("attribution") or {}).get("selector", "top")
     if selector not in ("top", "greedy"):
         raise MiError(f"the selector {selector!r} is not one that this mi knows", place=f"{stream.origin}:1")
@@ -128,7 +128,7 @@ def scored_edges(stream: Stream, graph: Graph) -> Scored:
 
 def scored(stream: Stream, graph: Graph) -> Scored:
     """The scores of a stream, from its records where it has any, else from its blob."""
-    partial.refuse(stream)
+    partial.refuse(stream.head, stream.origin)
     if stream.records or stream.kind == "circuit":
         return _from_records(stream, graph)
     if "scores" not in stream.blobs:

@@ -46,7 +46,7 @@ def in_order(inputs: Sequence[Given]) -> list[Given]:
 
 
 def _shard_of(given: Given) -> Shard:
-    shard = partial.shard_of(given.stream)
+    shard = partial.shard_of(given.stream.head, given.stream.origin)
     if shard is None:
         raise MiError(
             "these are whole scores, no shard of them",

@@ -74,7 +74,7 @@ def _facts(found: stream.Stream) -> Iterator[str]:
         graph = reading.graph_of(found)
         if found.kind == "circuit":
             reading.circuit(found, graph)
-        elif shard := partial.shard_of(found):
+        elif shard := partial.shard_of(found.head, found.origin):
             partial.read(found, reading.units_of(found))
             yield str(shard)
         elif found.kind == "scores":

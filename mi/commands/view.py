@@ -100,7 +100,7 @@ def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _json(found: stream.Stream, names: Sequence[str], top: int | None, output: str | None) -> None:
     """The stream itself. Scores are spelled out, so that any tool that reads lines can choose among them."""
-    if found.kind not in EDGES:
+    if found.kind not in EDGES or "partial" in found.head:
         if names or top:
             raise UsageError(f"--json shows the whole of a {found.kind} stream", "choose among its records with jq")
         stream.write(output, found.head, found.records, found.blobs)

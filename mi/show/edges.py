@@ -13,6 +13,7 @@ import numpy as np
 from mi.circuit.graph import Graph, from_head
 from mi.circuit.levels import Units
 from mi.circuit.names import ARROW
+from mi.circuit.partial import refuse
 from mi.circuit.select import ranked
 from mi.errors import MiError, UsageError
 from mi.show.nodes import Listed, Nodes, listed
@@ -70,6 +71,7 @@ def edges_of(
     tensors: Callable[[str], Mapping[str, np.ndarray]] | None = None,
 ) -> Edges | Nodes | Listed:
     """What a scores or circuit stream scores: from its blob where it has one, else from its records."""
+    refuse(head)
     if tensors is None:
         if any("src" not in record for record in records):
             return listed(records)

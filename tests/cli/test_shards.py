@@ -121,7 +121,8 @@ def test_what_a_shard_says_of_itself(mi: Session, examples: str) -> None:
     shown = mi("view", "part-2.jsonl").ok().text
     assert "2 of 3" in shown
     assert "mi merge --sum" in shown
-    assert mi("view", "--json", "part-2.jsonl").ok().out
+    spelled = mi("view", "--json", "part-2.jsonl").ok().out
+    assert stream.parse(spelled.splitlines(keepends=True), "x", ()).blobs.keys() == {"partial"}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,8 @@ def test_what_a_shard_says_of_itself(mi: Session, examples: str) -> None:
     [
         ["prune"],
         ["score"],
+        ["plot"],
+        ["diff", "part-1.jsonl"],
         ["eval", "ground-truth", "--truth", "truth.json"],
         ["merge", "--mean", "part-1.jsonl"],
         ["attribute", "examples.jsonl", "--method", "exact", "--on"],
@@ -138,12 +141,13 @@ def test_what_a_shard_says_of_itself(mi: Session, examples: str) -> None:
 def test_a_shard_is_no_ranking(mi: Session, examples: str, words: list[str]) -> None:
     Path("truth.json").write_text('{"true_edges": ["input->m0"]}')
     cut(mi, 2)
-    done = mi(*words, "part-2.jsonl", "-o", "out.jsonl")
+    output = "out.svg" if words == ["plot"] else "out.jsonl"
+    done = mi(*words, "part-2.jsonl", "-o", output)
     assert done.code == 3
     assert done.err.count("\n") <= 2
     assert "the sums of shard" in done.err
     assert "join all shards: mi merge --sum PART..." in done.err
-    assert not Path("out.jsonl").exists()
+    assert not Path(output).exists()
 
 
 def refused(mi: Session, *parts: str) -> str:
