@@ -263,6 +263,7 @@ def search(
                 executor=executor,
                 checkpoint=state,
                 on_done=bar.advance,
+                on_halved=work.say_halved(),
             )
         said = {
             "method": method,
@@ -273,6 +274,7 @@ def search(
             "metric": metric,
             "seed": seed,
             "plan": work.plan_summary(got.plan),
+            "halved": got.halved,
             "memory_budget": room.bytes,
             "executor": ready.executor(executor).name,
             "search": {**settings.said(), **got.said},

@@ -142,6 +142,10 @@ class Gates:
         ids, read = (t if copies == 1 else t.repeat(copies, *[1] * (t.ndim - 1)) for t in (batch.clean, batch.read))
         return self._executor.run(ids, run.edits(), read)
 
+    def forget(self) -> None:
+        """Give the tables back."""
+        self._tables = []
+
     def matrix(self, gates: Float[Tensor, "*row edge"]) -> Float[Tensor, "*row receiver source"]:
         graph = self._model.graph
         empty = gates.new_zeros(*gates.shape[:-1], len(graph.receivers) * graph.n_sources)

@@ -12,6 +12,9 @@ from mi.errors import RunError
 SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "can't start new thread")
 
 
+ONE_TOO_MANY = "out of memory with a batch of one example"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """CUDA raises its own class; all else says it in words only."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
@@ -51,9 +54,7 @@ def halving(
             done.append(rows)
             continue
         if len(rows) == 1:
-            raise RunError(
-                "out of memory with a batch of one example", "use shorter examples, --dtype bfloat16 or a larger device"
-            )
+            raise RunError(ONE_TOO_MANY, "use shorter examples, --dtype bfloat16 or a larger device")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         most = (len(rows) + 1) // 2

@@ -163,35 +163,43 @@ def losses_of(problem: Problem) -> Losses:
 
     Blocks before the first removed edge do in every circuit what they do in the whole model: they are not run again.
     """
-    model, kept = problem.model, dict[int, Onward]()
+    model, kept = problem.model, dict[tuple[int, ...], Onward]()
     blocks = _blocks(model)
     resumes = problem.executor.name == "fast"
 
-    def onward(number: int) -> Onward:
-        made = kept.get(number) or Onward(problem, problem.prepared(number))
+    def onward(rows: Sequence[int]) -> Onward:
+        made = kept.get(tuple(rows)) or Onward(problem, problem.ready(rows))
         if sum(one.nbytes for one in kept.values()) + made.nbytes <= model.budget.bytes:
-            kept[number] = made
+            kept[tuple(rows)] = made
         return made
 
-    def run(number: int, masks: Tensor, block: int) -> Tensor:
+    def run(rows: Sequence[int], masks: Tensor, block: int) -> Tensor:
         if resumes:
-            return onward(number).logits(masks, block)
-        rows = len(problem.plan[number])
+            return onward(rows).logits(masks, block)
         with torch.no_grad():
-            return problem.gates.logits(problem.prepared(number), masks.repeat_interleave(rows, 0))
+            return problem.gates.logits(problem.ready(rows), masks.repeat_interleave(len(rows), 0))
 
-    def losses(masks: np.ndarray) -> np.ndarray:
+    def at_once(masks: np.ndarray) -> np.ndarray:
         totals = np.zeros(len(masks))
         block = int(blocks[~masks.all(0)].min(initial=len(model.adapter.layers)))
-        for number, rows in enumerate(problem.plan):
-            prepared = problem.prepared(number)
-            length = prepared.batch.clean.shape[1]
-            most = max(1, model.budget.gated // (problem.row_bytes(length) * len(rows)))
-            for start in range(0, len(masks), most):
-                part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
-                loss = problem.loss(prepared, run(number, part, block), "circuit")
-                totals[start : start + len(part)] += loss.double().sum(1).cpu().numpy()
+        for number, whole in enumerate(problem.plan):
+            length = len(problem.examples[whole[0]].clean)
+            most = max(1, model.budget.gated // (problem.row_bytes(length) * len(whole)))
+            for rows in problem.parts(number):
+                for start in range(0, len(masks), most):
+                    part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
+                    loss = problem.loss(problem.ready(rows), run(rows, part, block), "circuit")
+                    totals[start : start + len(part)] += loss.double().sum(1).cpu().numpy()
         return totals / len(problem.examples)
+
+    def losses(masks: np.ndarray) -> np.ndarray:
+        def work() -> np.ndarray:
+            if problem.halved != last:
+                kept.clear()
+            return at_once(masks)
+
+        last = problem.halved
+        return problem.within_memory(work)
 
     return losses
 

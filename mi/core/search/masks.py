@@ -8,7 +8,7 @@ Flows in: a problem and a :class:`Learner`. Flows out: :class:`Learned`; the lea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,19 +106,18 @@ def _step(
     step: int,
     seed: int,
 ) -> float:
-    prepared = problem.prepared(batch_of(len(problem.plan), step, seed))
-    draw = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+    number = batch_of(len(problem.plan), step, seed)
     device = problem.model.device
 
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=draw).to(device)  # the same numbers on every device
+    def work() -> tuple[float, Sequence[Tensor | None]]:
+        draw = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
 
-    with torch.enable_grad():
-        gates = learner.gates(uniform, len(prepared.batch))
-        logits = problem.gates.logits(prepared, gates, constants.outputs() if constants else None)
-        loss = problem.loss(prepared, logits, "gated").mean()
-        whole = loss + learner.penalty(gates, step)
-        found = torch.autograd.grad(whole, list(parameters.values()), allow_unused=True)
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=draw).to(device)  # the same numbers on every device
+
+        return _gradients(problem, learner, constants, list(parameters.values()), number, uniform, step)
+
+    loss, found = problem.within_memory(work)
     gradients = {
         name: torch.zeros_like(value) if gradient is None else gradient
         for (name, value), gradient in zip(parameters.items(), found, strict=True)
@@ -130,7 +129,49 @@ def _step(
     if constants:
         rates |= dict.fromkeys(constants.parameters, constants.rate)
     adam.step(gradients, rates)
-    return float(loss.detach())
+    return loss
+
+
+def _gradients(
+    problem: Problem,
+    learner: Learner,
+    constants: Constants | None,
+    parameters: list[Tensor],
+    number: int,
+    uniform: Callable[..., Tensor],
+    step: int,
+) -> tuple[float, Sequence[Tensor | None]]:
+    """The mean loss of a batch and the gradients of loss and penalty. Where not all examples are run at once, those of
+    the parts add up at the gates.
+    """
+    rows, parts = problem.plan[number], problem.parts(number)
+    with torch.enable_grad():
+        gates = learner.gates(uniform, len(rows))
+        outputs = constants.outputs() if constants else None
+        if len(parts) == 1:
+            prepared = problem.ready(rows)
+            loss = problem.loss(prepared, problem.gates.logits(prepared, gates, outputs), "gated").mean()
+            whole = loss + learner.penalty(gates, step)
+            return float(loss.detach()), torch.autograd.grad(whole, parameters, allow_unused=True)
+        of_gates = torch.zeros_like(gates)
+        direct = [torch.zeros_like(parameter) for parameter in parameters]  # of constants, which runs read themselves
+        total, start = 0.0, 0
+        for part in parts:
+            here = slice(start, start + len(part))
+            start += len(part)
+            leaf = gates.detach().requires_grad_(True)
+            own = leaf if gates.ndim == 1 else leaf.unflatten(0, (-1, len(rows)))[:, here].flatten(0, 1)
+            prepared = problem.ready(part)
+            losses = problem.loss(prepared, problem.gates.logits(prepared, own, outputs), "gated")
+            loss = losses.mean() * (len(part) / len(rows))
+            found = torch.autograd.grad(loss, [leaf, *parameters], allow_unused=True)
+            of_gates += 0 if found[0] is None else found[0]
+            for sum_of, gradient in zip(direct, found[1:], strict=True):
+                sum_of += 0 if gradient is None else gradient
+            total += float(loss.detach())
+        through = (gates * of_gates).sum() + learner.penalty(gates, step)
+        found = torch.autograd.grad(through, parameters, allow_unused=True)
+    return total, [a if b is None else a + b for a, b in zip(direct, found, strict=True)]
 
 
 def batch_of(n: int, step: int, seed: int) -> int:

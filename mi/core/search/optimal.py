@@ -97,21 +97,31 @@ class _Search:
         """One step of the nodes that are learned now; the next ones when all of them are done."""
         problem, parameters = self._problem, self.constants.parameters
         number = batch_of(len(problem.plan), self.step, self._seed)
-        with torch.enable_grad():
-            loss = self._losses(number, self._nodes)
-            found = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
-        gradients = {
-            name: torch.zeros_like(value) if gradient is None else gradient
-            for (name, value), gradient in zip(parameters.items(), found, strict=True)
-        }
+        loss, found = problem.within_memory(lambda: self._gradients(number))
+        gradients = dict(zip(parameters, found, strict=True))
         for name, gradient in gradients.items():
             require_finite(f"the gradient of {name}", gradient, self.step)
         self._adam.step(gradients, dict.fromkeys(parameters, self._rate))
         self.step += 1
         self.total += 1
-        self._sum[self._nodes] += loss.detach().double().cpu().numpy()
+        self._sum[self._nodes] += loss.double().cpu().numpy()
         if self.step % CHECK == 0 or self.step == self._steps:
             self._check()
+
+    def _gradients(self, number: int) -> tuple[Float[Tensor, " node"], list[Tensor]]:
+        """The mean losses of a batch and the constants' gradients, summed over the parts that are run at once."""
+        parameters, size = list(self.constants.parameters.values()), len(self._problem.plan[number])
+        losses = torch.zeros(len(self._nodes), dtype=self._problem.model.compute_dtype, device=parameters[0].device)
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        for rows in self._problem.parts(number):
+            with torch.enable_grad():
+                loss = self._losses(rows, self._nodes) * (len(rows) / size)
+                found = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
+            losses += loss.detach()
+            for gradient, part in zip(gradients, found, strict=True):
+                if part is not None:
+                    gradient += part
+        return losses, gradients
 
     def _check(self) -> None:
         since = self.step % CHECK or CHECK
@@ -131,13 +141,13 @@ class _Search:
             self.first = self._nodes[-1] + 1
             self._begin()
 
-    def _losses(self, number: int, nodes: Sequence[int]) -> Float[Tensor, " node"]:
-        """The mean loss of a batch with each node's constant in its place."""
+    def _losses(self, rows: Sequence[int], nodes: Sequence[int]) -> Float[Tensor, " node"]:
+        """The mean loss of some examples with each node's constant in its place."""
         problem = self._problem
-        batch = batches.make_batch(problem.examples, problem.plan[number], problem.model.device)
+        batch = batches.make_batch(problem.examples, rows, problem.model.device)
         many = repeated(batch, len(nodes))
         logits = problem.executor.run(many.clean, self._edits(nodes, len(batch)), many.read)
-        return problem.loss(problem.prepared(number), logits, "ablated").mean(1)
+        return problem.loss(problem.ready(rows), logits, "ablated").mean(1)
 
     def _edits(self, nodes: Sequence[int], size: int) -> list[Edit]:
         adapter = self._problem.model.adapter
@@ -161,19 +171,25 @@ class _Search:
 
     def gaps(self) -> tuple[Float[np.ndarray, " source"], float]:
         """What the best constants cost over all examples, and the loss of the whole model."""
-        problem, n = self._problem, len(self.taken)
+        problem = self._problem
         with torch.no_grad():
             for name, value in self.constants.parameters.items():
                 value.copy_(self._best[name])
-            totals, whole = np.zeros(n), 0.0
-            for number, rows in enumerate(problem.plan):
-                prepared = problem.prepared(number)
-                whole += float(problem.loss(prepared, prepared.clean_logits, "clean").double().sum())
-                for start in range(0, n, self._at_once):
-                    nodes = range(start, min(start + self._at_once, n))
-                    totals[list(nodes)] += self._losses(number, nodes).double().cpu().numpy() * len(rows)
+            totals, whole = problem.within_memory(self._totals)
         examples = len(problem.examples)
         return (totals - whole) / examples, whole / examples
+
+    def _totals(self) -> tuple[Float[np.ndarray, " source"], float]:
+        """Losses summed over all examples, with each node's constant and of the whole model."""
+        problem, n = self._problem, len(self.taken)
+        totals, whole = np.zeros(n), 0.0
+        for rows in (rows for number in range(len(problem.plan)) for rows in problem.parts(number)):
+            prepared = problem.ready(rows)
+            whole += float(problem.loss(prepared, prepared.clean_logits, "clean").double().sum())
+            for start in range(0, n, self._at_once):
+                nodes = range(start, min(start + self._at_once, n))
+                totals[list(nodes)] += self._losses(rows, nodes).double().cpu().numpy() * len(rows)
+        return totals, whole
 
     def state(self) -> dict[str, np.ndarray]:
         best = {f"best.{name}": value.cpu().numpy() for name, value in self._best.items()}

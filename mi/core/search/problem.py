@@ -7,8 +7,9 @@ fit a fixed budget.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,12 +19,15 @@ from mi.core import batches, replacement
 from mi.core.executor import Executor
 from mi.core.gated import Gates, Prepared, prepare
 from mi.core.job import finite
+from mi.core.memory import ONE_TOO_MANY, is_out_of_memory
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given, Replacement
 from mi.errors import MiError, RunError
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import cut_to_table
+from mi.tasks.plan import cut, cut_to_table
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -34,18 +38,54 @@ class Problem:
     examples: Sequence[Encoded]
     plan: list[list[int]]
     instead: Replacement
-    _kept: OrderedDict[int, Prepared] = field(default_factory=OrderedDict, repr=False)
+    on_halved: Callable[[int], None] = lambda n: None
+    halved: int = 0  # how often a batch did not fit
+    _kept: OrderedDict[tuple[int, ...], Prepared] = field(default_factory=OrderedDict, repr=False)
     gates: Gates = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.gates = Gates(self.model, self.executor)
+        self._most = max(len(rows) for rows in self.plan)
+
+    def parts(self, number: int) -> list[list[int]]:
+        """The examples of batch ``number`` of the plan that are run at once: all, if they fit."""
+        return cut(self.plan[number], self._most)
+
+    def within_memory(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` gives; where a batch does not fit, it is done again from its beginning with half as many
+        examples at once, which is never taken back.
+
+        Raises:
+            RunError: one example does not fit.
+        """
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside the except block: the traceback would keep what was made alive.
+            self._kept.clear()
+            self.gates.forget()
+            if self._most == 1:
+                raise RunError(ONE_TOO_MANY, "use shorter examples, --dtype bfloat16 or a larger device")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._most = (self._most + 1) // 2
+            self.halved += 1
+            self.on_halved(self._most)
 
     def prepared(self, number: int) -> Prepared:
-        """Batch ``number`` of the plan, made ready; the oldest one goes when the budget is full."""
+        """The whole of batch ``number`` of the plan, made ready."""
+        return self.ready(self.plan[number])
+
+    def ready(self, rows: Sequence[int]) -> Prepared:
+        """Examples of one length, made ready; the oldest ones go when the budget is full."""
+        number = tuple(rows)
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        batch = batches.make_batch(self.examples, self.plan[number], self.model.device)
+        batch = batches.make_batch(self.examples, rows, self.model.device)
         made = prepare(self.model, self.executor, self.instead, batch)
         while self._kept and sum(other.nbytes for other in self._kept.values()) + made.nbytes > self.model.budget.bytes:
             self._kept.popitem(last=False)
@@ -80,6 +120,7 @@ def problem(
     batch_size: int | None = None,
     executor: str = "auto",
     given: Given = NOTHING,
+    on_halved: Callable[[int], None] = lambda n: None,
 ) -> Problem:
     """Check what was asked for and cut the examples into batches.
 
@@ -94,9 +135,9 @@ def problem(
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
     plan = batches.plan_for(model, lengths, batch_size)
-    instead = replacement.make(ablation, model, runner, examples, plan, given=given)
+    instead = replacement.make(ablation, model, runner, examples, plan, on_halved, given)
     plan = cut_to_table(plan, lengths, batches.shape(model), model.dtype.itemsize, model.budget.gated)
-    return Problem(model, runner, chosen, examples, plan, instead)
+    return Problem(model, runner, chosen, examples, plan, instead, on_halved)
 
 
 def require_finite(name: str, values: Tensor, step: int) -> None:

@@ -43,6 +43,7 @@ class Searched:
     plan: list[list[int]] = field(repr=False)
     selected: int = 0  # edges before those on no path were dropped
     constants: dict[str, np.ndarray] | None = None
+    halved: int = 0  # how often a batch did not fit
 
 
 def search(
@@ -57,17 +58,25 @@ def search(
     executor: str = "auto",
     checkpoint: Checkpoint = NOWHERE,
     on_done: Callable[[int], None] = lambda n: None,
+    on_halved: Callable[[int], None] = lambda n: None,
 ) -> Searched:
     """Search with the method of ``settings``. ``on_done`` counts edges tried, steps, or nodes: see `total`."""
     if settings.method != "acdc" and not metric_named(metric).differentiable:
         raise UsageError(f"metric '{metric}' has no gradient", "use --metric kl, js, logit-diff or prob-diff")
     size = batch_size or METHODS[settings.method].batch
-    work = problem(model, examples, ablation=ablation, metric=metric, batch_size=size, executor=executor, given=given)
-    if settings.method == "acdc":
-        return _acdc(work, settings, checkpoint, on_done)
-    if settings.method == "optimal":
-        return _optimal(work, settings, checkpoint, on_done)
-    return _learn(work, settings, checkpoint, on_done)
+    work = problem(
+        model,
+        examples,
+        ablation=ablation,
+        metric=metric,
+        batch_size=size,
+        executor=executor,
+        given=given,
+        on_halved=on_halved,
+    )
+    ways = {"acdc": _acdc, "optimal": _optimal}
+    found = ways.get(settings.method, _learn)(work, settings, checkpoint, on_done)
+    return replace(found, halved=work.halved)
 
 
 def total(settings: Settings, model: Model) -> int:
