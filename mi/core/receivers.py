@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mi.core.adapters import Adapter, Layer
@@ -33,7 +33,7 @@ def projection_ports(adapter: Adapter, layer: Layer) -> list[Port]:
     return [Port(layer.path(path), "out") for path in layer.roles.queries_keys_values]
 
 
-def split(layer: Layer, parts: Sequence[Tensor]) -> list[Float[Tensor, "*rows kv_or_head d_head"]]:
+def split(layer: Layer, parts: Sequence[Tensor]) -> list[Shaped[Tensor, "*rows kv_or_head d_head"]]:
     """What the ports of the projections hold as q, k and v, a head a row; views."""
     if not layer.fused:
         return [part.unflatten(-1, (-1, layer.d_head)) for part in parts]

@@ -19,15 +19,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mi.core import batches
-from mi.core.adapters import require_plain
+from mi.core import batches, ports
 from mi.core.batches import Batch
 from mi.core.executor import Edit, Executor, Port
 from mi.core.job import finite
 from mi.core.memory import halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
-from mi.core.resume import Resume
+from mi.core.resume import Resume, first_position
 from mi.core.sites import Site, resolve
 from mi.errors import MiError, UsageError
 from mi.tasks.encode import Encoded
@@ -116,7 +115,13 @@ def patch_sites(
         MiError: no examples; a site or axes that there are not; examples whose positions do not line up.
         RunError: a metric is not finite.
     """
-    require_plain(model.adapter, "site patching")
+    if site == "resid_mid" and model.adapter.roles.parallel:
+        family = getattr(model.module.config, "model_type", "this architecture")
+        raise MiError(
+            f"in '{family}' attention and MLP read the same stream, so there is none between them",
+            "use --site resid_pre or resid_post",
+            place="-m",
+        )
     chosen = metric_named(metric)
     lengths = [len(example.clean) for example in examples]
     check(site, by, direction, lengths)
@@ -179,7 +184,8 @@ class _Pair:
         differs = batch.clean != batch.corrupted
         # Where an example's prompts first differ; the length where they never do.
         self._differs_at = torch.where(differs.any(1), differs.to(torch.int8).argmax(1), length)
-        self._first = int(torch.minimum(self._differs_at, batch.read).min()) if self._resumes else 0
+        first = int(torch.minimum(self._differs_at, batch.read).min()) if self._resumes else 0
+        self._first = first_position(model, first)
         self._base, base_logits = self._record(base, self._ports_of_base())
         self._other, other_logits = self._record(other, self._ports())
         clean_logits = base_logits if noising else other_logits
@@ -187,8 +193,15 @@ class _Pair:
         self._base_metric = self._measure(base_logits, 1)[0]
         other_metric = self._measure(other_logits, 1)[0]
         self.clean, self.corrupted = (self._base_metric, other_metric) if noising else (other_metric, self._base_metric)
-        self._resume = Resume(model, base, batch.read, self._first) if self._resumes else None
+        self._resume = self._resumed(base) if self._resumes else None
         self._places = [self._place(layer) for layer in range(model.adapter.n_layers)]
+
+    def _resumed(self, ids: Tensor) -> Resume:
+        resume = Resume(self._model, ids, self._batch.read, self._first)
+        n_layers = self._model.adapter.n_layers
+        start, end = (self._stream(self._base, block)[:, self._first :] for block in (0, n_layers))
+        resume.verify(start, resume.at_read(end)[:, 0])
+        return resume
 
     def chunks(self, numbers: Sequence[int], cells: Sequence[Cell]) -> Iterator[list[int]]:
         """Cells of one layer, few enough to run side by side."""
@@ -224,8 +237,7 @@ class _Pair:
         hidden = self._stream(self._base, place.block)[:, self._first :]
         hidden = hidden.repeat(copies, 1, 1) if edits else self._put(hidden.repeat(copies, 1, 1), place, cells)
         adapter = self._model.adapter
-        logits: Tensor = adapter.unembed(adapter.final_norm(self._resume.finish(hidden, place.block, edits)))
-        return logits
+        return adapter.capped(adapter.unembed(adapter.final_norm(self._resume.finish(hidden, place.block, edits))))
 
     def _put(
         self, value: Float[Tensor, "row pos width"], place: _Place, cells: Sequence[Cell]
@@ -267,10 +279,10 @@ class _Pair:
 
     def _stream_port(self, block: int) -> Port:
         """The residual stream before a block, or after the last: what the norm that reads it is given."""
-        roles = self._model.adapter.roles
-        if block == self._model.adapter.n_layers:
-            return Port(roles.final_norm, "in")
-        return Port(f"{roles.blocks}.{block}.{roles.attention_norm}", "in")
+        adapter = self._model.adapter
+        if block == adapter.n_layers:
+            return Port(adapter.roles.final_norm, "in")
+        return ports.stream(adapter.layers[block])
 
     def _stream(self, run: dict[Port, Tensor], block: int) -> Tensor:
         return run[self._stream_port(block)]
@@ -280,11 +292,11 @@ class _Pair:
 
         A norm's input is not such a port: the stream goes past it.
         """
-        roles = self._model.adapter.roles
+        adapter = self._model.adapter
         if self._site == "resid_mid":
-            return Port(f"{roles.blocks}.{layer}.{roles.heads_out}", "out")
+            return ports.attention_out(adapter.layers[layer])
         block = layer if self._site == "resid_post" else layer - 1
-        return Port(f"{roles.blocks}.{block}.{roles.mlp}", "out") if block >= 0 else Port(roles.embed, "out")
+        return ports.mlp_out(adapter.layers[block]) if block >= 0 else Port(adapter.roles.embed, "out")
 
     def _ports(self) -> list[Port]:
         return [self._site_of(layer).port for layer in range(self._model.adapter.n_layers)]
@@ -295,7 +307,7 @@ class _Pair:
         writers = [self._writer(layer) for layer in range(n_layers)] if self._site.startswith("resid") else []
         return [*self._ports(), *streams, *writers]
 
-    def _record(self, ids: Tensor, ports: Sequence[Port]) -> tuple[dict[Port, Tensor], Tensor]:
+    def _record(self, ids: Tensor, wanted: Sequence[Port]) -> tuple[dict[Port, Tensor], Tensor]:
         kept: dict[Port, Tensor] = {}
 
         def keep(port: Port) -> Edit:
@@ -304,7 +316,7 @@ class _Pair:
 
             return Edit(port, function)
 
-        logits = self._executor.run(ids, [keep(port) for port in dict.fromkeys(ports)], self._batch.read)
+        logits = self._executor.run(ids, [keep(port) for port in dict.fromkeys(wanted)], self._batch.read)
         return kept, logits
 
     def _place(self, layer: int) -> _Place:
