@@ -115,7 +115,7 @@ def produce(
 
     with opened(chosen, head.get("graph"), loading, on_wait=note) as model:
         result = compute(model)
-        kind = model.device.type
+        kind = loading.remote if loading.remote == "ndif" else model.device.type
         model_head = chosen.head(model.identity["dtype"], result.head["model"]["bos"])
     if not team.leads:
         return

@@ -160,6 +160,7 @@ def attribute(
     from mi import work
     from mi.circuit.ranked import highest
     from mi.commands.attribute_sites import Request, of_sites
+    from mi.commands.patch_sites import check_executor
     from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import need_graph
     from mi.core.team import current
@@ -225,6 +226,7 @@ def attribute(
     which = split or "train"
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     if sites.apply_to(chosen):
+        check_executor(executor)
         of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
         return
     need_graph(*chosen.kind)

@@ -106,6 +106,7 @@ def cache(
     from mi.commands.cache_means import Request, of_examples, of_text
     from mi.commands.cache_sites import Request as Wanted
     from mi.commands.cache_sites import examples_of, of_sites
+    from mi.commands.patch_sites import check_executor
     from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import sites_only
     from mi.io import stream
@@ -137,6 +138,7 @@ def cache(
     wanted = Wanted(metric, site or (), positions, runs, limit, bos, batch_size, output, json, dry_run, fresh)
     elsewhere = replace(loading, sites_only=True, remote=remote, device_map=device_map)
     if sites_only(*chosen.kind):
+        check_executor(executor)
         of_sites(wanted, examples_of(piped, data, chosen), head, chosen, elsewhere)
         return
     if piped:
@@ -153,6 +155,7 @@ def cache(
         return
     examples = subject.answered(examples, answers)
     if remote or device_map:
+        check_executor(executor)
         of_sites(wanted, examples, head, chosen, elsewhere)
         return
     measure = metric or str(examples.head["task"]["metric"])

@@ -96,7 +96,7 @@ def patch(
         mi view effects.jsonl --svg -o effects.svg
     """
     from mi import work
-    from mi.commands.patch_sites import Request, of_modules, of_sites
+    from mi.commands.patch_sites import Request, check_executor, of_modules, of_sites
     from mi.commands.remote import check, weights_here
     from mi.core.sitewise.which import sites_only
     from mi.errors import UsageError
@@ -127,6 +127,7 @@ def patch(
         asked = Request(
             named, by, direction, template, length, metric, which, limit, bos, batch_size, output, json, dry_run, fresh
         )
+        check_executor(executor)
         of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
         return
     axes, part = by or "layer,position", everywhere[0] if everywhere else SITES[0]

@@ -128,6 +128,14 @@ def of_modules(everywhere: Sequence[str]) -> list[str]:
     return [f"blocks.*.{site}"]
 
 
+def check_executor(executor: str) -> None:
+    """Modules are run by nnsight's traces alone."""
+    from mi.errors import UsageError
+
+    if executor == "fast":
+        raise UsageError("sites of modules are run by nnsight's traces", "leave --executor fast away")
+
+
 def bos_of(head: Mapping[str, Any], bos: str) -> str:
     """What was typed, else what the stream was made with."""
     return str((head.get("model") or {}).get("bos", bos)) if bos == "auto" else bos

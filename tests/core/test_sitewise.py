@@ -77,6 +77,22 @@ def test_an_axis_of_the_batch_that_is_not_the_first_makes_no_site() -> None:
     assert [site.name for site in sites] == ["two:input", "two:output"]
 
 
+def test_a_table_that_is_the_same_for_all_examples_is_no_site() -> None:
+    """However many rows it has."""
+
+    class Tabled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.two = nn.Linear(2, 6), nn.Linear(6, CLASSES)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(x @ self.table(torch.eye(6, 2, dtype=x.dtype)))
+
+    example = Arguments("e", {"x": np.ones(6)}, {"x": np.zeros(6)}, (0,), (1,))
+    sites, _ = probe(wrap(Tabled().double()), example)
+    assert [site.name for site in sites] == ["two:input", "two:output"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cache_holds_what_hooks_see(name: str, seed: int) -> None:
     case = random_case(name, seed, 3)
@@ -165,7 +181,7 @@ def test_a_score_of_an_encoder_of_tokens_is_a_finite_difference(method: str, see
 def test_over_inputs_tokens_are_interpolated_at_their_embedding(seed: int) -> None:
     """Against hooks: the embedding's output between the two runs, and a finite difference at the site there."""
     case = random_case("bert", seed, 2)
-    chosen = config("eap-ig", 3, "midpoint")
+    chosen = config("eap-ig", 3, "left")
     site, embedding = "bert.encoder.layer.1:output", case.module.bert.embeddings.word_embeddings
     found = attribute_sites(case.model, case.examples, chosen, sites=[site], metric="logit-diff")
     for example, value in zip(case.examples, found.value[0], strict=True):
