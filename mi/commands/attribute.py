@@ -243,7 +243,7 @@ def attribute(
     taken = _taken(cut, encoded)
     if dry_run:
         located = chosen.located.config()
-        forwards, backwards = methods.cost(config, shape_of(located).n_layers)
+        forwards, backwards = methods.cost(config, (shape := shape_of(located)).n_layers, shape.n_sources)
         if patches:
             forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
             forwards += missed_bound or 0

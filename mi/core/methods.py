@@ -7,6 +7,7 @@ here and one function ``run(job, batch) -> Scored`` elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ DIRECTIONS = ("noising", "denoising")
 BACKWARD = ("ln", "identity", "half", "pattern")  # the rules of `rules`
 RELP = BACKWARD[:3]
 STEPS = 5
+# Of AtP*, for each source, in forwards: the queries, then the keys, of the layers after it (half of them on average)
+# are projected and mixed, about a tenth of a layer each.
+MIXED_AGAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -390,7 +394,11 @@ def memory(config: Config) -> Footprint:
     return gradients(config.steps, config.level, config.method == "eap-ig-activations")
 
 
-def cost(config: Config, n_layers: int) -> tuple[float, float]:
-    """Forwards and backwards of each example, those that make a mean included."""
+def cost(config: Config, n_layers: int, n_sources: int = 0) -> tuple[float, float]:
+    """Forwards and backwards of each example, those that make a mean included; of AtP* what it takes to let the heads
+    mix again after each source, too, if their number is given.
+    """
     forwards, backwards = METHODS[config.method].cost(config, n_layers)
+    if config.method == "atp-star":
+        forwards += math.ceil(MIXED_AGAIN * n_sources)
     return forwards + config.ablation.startswith("mean"), backwards

@@ -49,7 +49,7 @@ def test_a_dry_run_says_the_cost_and_writes_nothing(mi: Session, examples: str, 
     assert done.out == b""
     said = re.search(r"would run ([\d.]+) forward(?: and ([\d.]+) backward)?", done.err)
     assert said is not None
-    forwards, backwards = methods.cost(methods.settle(name), 4)
+    forwards, backwards = methods.cost(methods.settle(name), 4, 1 + 4 * 5)
     assert float(said[2] or 0) == pytest.approx(backwards)
     if name != "exact":  # patches come on top
         assert float(said[1]) == pytest.approx(forwards)
