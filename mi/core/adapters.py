@@ -207,27 +207,6 @@ class Adapter:
     def has_post_norms(self) -> bool:
         return self.roles.attention_post_norm is not None
 
-    @property
-    def plain(self) -> bool:
-        """A sequential block with norms before attention and MLP and none after: what every method knows."""
-        roles = self.roles
-        norms = roles.attention_norm is not None and roles.mlp_norm is not None and not self.has_post_norms
-        layout = not roles.interleaved and not roles.ungroup and not roles.side_by_side and not roles.key_norm
-        reads = bool(roles.mlp_reads) and roles.position_offset == 0 and roles.logit_cap is None
-        return norms and layout and reads and not roles.parallel and roles.implementation == "mi"
-
-
-def require_plain(adapter: Adapter, what: str) -> None:
-    """Refuse what has not been written for this architecture's layout.
-
-    Raises:
-        MiError: names the architecture and what cannot be done with it.
-    """
-    if not adapter.plain:
-        family = getattr(adapter.module.config, "model_type", "this architecture")
-        fact = f"{what} does not know how a block of '{family}' is laid out"
-        raise MiError(fact, "methods eap, eap-ig and ifr do", place="-m")
-
 
 def implementation(config: Mapping[str, Any]) -> str:
     """Which attention a model of this config.json must be loaded with."""

@@ -85,11 +85,19 @@ class FamilyCase:
         return found[1:] - found[:1]
 
 
-def family_case(name: str, seed: int, *, n: int = 2, length: int = 6, n_layers: int | None = None) -> FamilyCase:
-    """Examples of one length, read anywhere after their last difference."""
+def family_case(
+    name: str,
+    seed: int,
+    *,
+    n: int = 2,
+    length: int = 6,
+    lengths: Sequence[int] | None = None,
+    n_layers: int | None = None,
+) -> FamilyCase:
+    """Examples of one length (or of several, for the package alone), read anywhere after their last difference."""
     kinds = {"layer_types": OPTIONS[name][1]["layer_types"][:n_layers]} if "layer_types" in OPTIONS[name][1] else {}
     rng = np.random.default_rng(seed)
-    examples = random_examples(rng, n, VOCABULARY, (length,), read_last=False)
+    examples = random_examples(rng, n, VOCABULARY, lengths or (length,), read_last=False)
     model, own = (random_model(name, seed, torch.float64, n_layers, **kinds) for _ in range(2))
     return FamilyCase(wrap(model), Brute(own), examples, rng)
 
