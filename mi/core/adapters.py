@@ -199,7 +199,7 @@ class Adapter:
 
     def capped(self, logits: Tensor) -> Tensor:
         """What the model makes of what its unembedding gives: most do nothing."""
-        config: Any = self.module.config
+        config = text_config(self.module)
         cap = getattr(config, self.roles.logit_cap, None) if self.roles.logit_cap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -258,7 +258,7 @@ def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Rol
         hint = "'mi adapter probe' finds the roles of this one and writes a file for --adapter"
         raise MiError(f"no adapter for architecture '{family}'; {said}", hint)
     for record in own:
-        if all(_entry(config, name) == value for name, value in record.when):
+        if all(_entry(text_config(module), name) == value for name, value in record.when):
             here = [path for path in record.absent if _has(module, path)]
             if here:
                 raise MiError(f"'{family}' with {here[0]} has no adapter", "its residual stream has two widths")
@@ -266,6 +266,12 @@ def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Rol
     wanted = own[0].when
     said = ", ".join(f"{name} = {_entry(config, name)}" for name, _ in wanted)
     raise MiError(f"'{family}' with {said} has no adapter", "known are: " + "; ".join(_conditions(r) for r in own))
+
+
+def text_config(module: nn.Module) -> Any:
+    """The config of a model; of a model of text and images, the text's."""
+    config: Any = module.config
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _entry(config: Any, name: str) -> object:
@@ -291,6 +297,7 @@ def bind(module: nn.Module, roles: Roles | None = None) -> Adapter:
     if lacking:
         those = ", ".join(f"{role} ({path})" for role, path in lacking)
         raise MiError(f"the '{family}' adapter does not fit this model: these roles cannot be found: {those}")
+    config = text_config(module)
     n_heads = getattr(config, roles.heads, None)
     if not isinstance(n_heads, int) or n_heads < 1:
         raise MiError(f"the '{family}' adapter does not fit this model: config.{roles.heads} is {n_heads!r}")

@@ -123,6 +123,15 @@ GEMMA_2 = replace(
     logit_cap="final_logit_softcapping",
 )
 
+# Text and images in one model, of which the text's part is run.
+GEMMA_3 = replace(
+    GEMMA_2,
+    families=("gemma3",),
+    embed="model.language_model.embed_tokens",
+    blocks="model.language_model.layers",
+    final_norm="model.language_model.norm",
+)
+
 PHI_3 = replace(
     LLAMA,
     families=("phi3",),
@@ -186,6 +195,7 @@ ROLES = (
     EXPERTS,
     GEMMA,
     GEMMA_2,
+    GEMMA_3,
     PHI_3,
     OLMO_2,
     STABLELM,

@@ -89,10 +89,10 @@ def test_a_wrong_record_fails_at_load(name: str, wrong: dict[str, object]) -> No
 
 
 def test_conditions_tell_records_of_one_family_apart() -> None:
-    """No two records hold for one model, and each record is some model's."""
+    """Each family's record is some model's; `test_with_images` has the one that is not here."""
     held = {adapters.record_for(random_model(name, 0)) for name in FAMILIES}
     used = {record.families for record in held}
-    assert {record.families for record in ROLES} <= used
+    assert {record.families for record in ROLES} - {("gemma3",)} <= used
 
 
 @pytest.mark.parametrize(
