@@ -136,7 +136,8 @@ def attribute(
     default is EAP-IG (edge attribution patching with integrated gradients over the input, Hanna et al. 2024).
 
     A set that is too large for one job is cut up with --shard: each job writes what its part adds up to, with counts,
-    and `mi merge --sum` makes of all parts what one job would have written.
+    and `mi merge --sum` makes of all parts what one job would have written. Started by torchrun (`-m mi attribute`),
+    its processes share the examples, a GPU each.
 
     A model that is no decoder (an encoder, a vision or time series transformer, any torch module) has no edges: its
     sites are scored, the inputs and outputs of its modules (--level site; any other model's too).
