@@ -10,6 +10,7 @@ from mi.core import gated, replacement
 from mi.core.batches import make_batch
 from mi.core.gated import Gates
 from mi.core.metrics import METRICS
+from mi.core.outputs import Outputs
 from mi.core.search import acdc
 from mi.core.search.problem import problem
 from tests.families.cases import FamilyCase, family_case
@@ -73,3 +74,35 @@ def test_acdc_removes_what_the_loop_removes(name: str) -> None:
     np.testing.assert_array_equal(found.kept, kept)
     assert found.loss == pytest.approx(loss, abs=SAME)
     assert 0 < kept.sum() < graph.n_edges
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "gemma2", "olmo2", "falcon-new"])
+def test_learned_constants_and_their_gradients_are_the_brute_force(name: str) -> None:
+    """One vector a node in the place of what it writes, whatever the example and the position."""
+    case = family_case(name, FRESH)
+    adapter, generator = case.model.adapter, torch.Generator().manual_seed(FRESH)
+
+    def drawn(width: int) -> torch.Tensor:
+        return torch.randn(1, 1, width, generator=generator, dtype=torch.float64).requires_grad_(True)
+
+    z, mlp = ([drawn(width) for _ in adapter.layers] for width in (adapter.n_heads * adapter.d_head, adapter.d_model))
+    constants = Outputs(drawn(adapter.d_model), z, mlp)
+    leaves = [constants.embed, *z, *mlp]
+    gates = torch.rand(case.model.graph.n_edges, generator=generator).double()
+    rows = list(range(len(case.examples)))
+    runner = case.model.executor()
+    instead = replacement.make("counterfactual", case.model, runner, case.encoded, [rows])
+    prepared = gated.prepare(case.model, runner, instead, make_batch(case.encoded, rows, case.model.device))
+    runs = Gates(case.model, runner)
+    ours = -runs.metric(METRICS["logit-diff"], prepared, runs.logits(prepared, gates, constants))
+    sources = [constants.embed]
+    for layer, (own, wrote) in enumerate(zip(z, mlp, strict=True)):
+        sources += [case.brute.written(layer, head, own) for head in range(case.brute.heads)]
+        sources.append(wrote)
+    cells = torch.tensor(case.cells())
+    dense = case.brute.full().index_put((cells[:, 0], cells[:, 1]), gates)
+    theirs = case.loss(case.brute.run(case.ids("clean"), dense, sources).logits)
+    np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=0, atol=SAME)
+    found, expected = (torch.autograd.grad(loss.sum(), leaves) for loss in (ours, theirs))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=SAME * max(1.0, float(b.abs().max())))

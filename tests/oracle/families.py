@@ -271,7 +271,7 @@ class Brute:
         for layer, block in enumerate(self.blocks):
             own = [[stream(self.receiver(layer, part, h), layer) for h in self._h()] for part in range(3)]
             z = self._heads(layer, own, calls[layer])
-            sources += [self._written(layer, head, z[head]) for head in self._h()]
+            sources += [self.written(layer, head, z[head]) for head in self._h()]
             reads = stream(self.receiver(layer, 3, 0), layer, None if self.family.parallel else layer)
             sources.append(self.family.mlp(block, reads))
         end = stream(len(self.receiver_names) - 1, self.n_layers)
@@ -320,7 +320,7 @@ class Brute:
             total = total + bias
         return total if self.family.after_heads is None else block.get_submodule(self.family.after_heads)(total)
 
-    def _written(self, layer: int, head: int, z: Tensor) -> Tensor:
+    def written(self, layer: int, head: int, z: Tensor) -> Tensor:
         out = self.blocks[layer].get_submodule(self.family.out)
         columns = slice(head * self.d_head, (head + 1) * self.d_head)
         weight = out.weight if type(out).__name__ == "Conv1D" else out.weight.T
