@@ -203,7 +203,7 @@ def test_with_many_steps_the_path_of_a_site_is_what_patching_gives(name: str, se
     sites = ["blocks.*.resid_*"] if name != "vit" else ["vit.layers.*:output"]
     exact, path = (
         attribute_sites(case.model, case.examples, chosen, sites=sites, metric="class-logprob")
-        for chosen in (config("exact"), config("eap-ig-activations", 300, "midpoint"))
+        for chosen in (config("exact"), config("eap-ig-activations", 120, "midpoint"))
     )
     assert [site.name for site in exact.sites] == [site.name for site in path.sites]
     np.testing.assert_allclose(path.value, exact.value, rtol=0, atol=0.05 * np.abs(exact.value).max())

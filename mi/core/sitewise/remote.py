@@ -101,7 +101,8 @@ def of_hub(repo: str, revision: str | None, name: str) -> Any:
     """nnsight's view of a model that is on the server only: its modules without weights."""
     from mi.core.model import nnsight_wrapper
 
-    with _answered():
+    with _answered(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of submodules called `output`, as in `wrapped`
         return nnsight_wrapper(repo, task_of(name), revision=revision, dispatch=False)
 
 
