@@ -7,9 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.allocated import peak
+from mi.circuit.transformer import transformer_graph
 from mi.core import batches, methods
+from mi.core.adapters import bind
 from mi.core.attribute import attribute
 from mi.core.baseline import baselines
 from mi.core.circuits import run_circuits
@@ -23,6 +26,7 @@ from mi.tasks.encode import Encoded
 from mi.tasks.footprint import Batch
 from mi.tasks.plan import Footprint, cost, cut_to_table
 from mi.tasks.shape import shape_of
+from tests.families import models as families
 from tests.models import Shape, random_model
 
 FACTOR = 1.5
@@ -112,17 +116,16 @@ def test_the_estimate_is_near_what_is_counted(name: str, family: str, dtype: tor
     assert counted / FACTOR < estimate < counted * FACTOR
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "llama-wide-heads", "mistral"])
+@pytest.mark.parametrize("family", families.FAMILIES)
 def test_the_shape_in_a_config_is_that_of_the_model(family: str) -> None:
-    model = wrap(random_model(family, 0, Shape()))
-    shape, adapter = batches.shape(model), model.adapter
+    module = families.random_model(family, 0)
+    shape, adapter = shape_of(module.config.to_dict()), bind(module)
     assert (shape.n_layers, shape.n_heads, shape.d_head) == (adapter.n_layers, adapter.n_heads, adapter.d_head)
     assert (shape.d_model, shape.vocab_size) == (adapter.d_model, adapter.vocab_size)
-    assert (shape.n_sources, shape.n_receivers) == (model.layout.n_sources, model.layout.n_receivers)
-    assert shape.n_edges == model.graph.n_edges
-    assert shape.d_mlp == adapter.layers[0].mlp_weights()[0].shape[0]
-    assert shape.gated == (len(adapter.layers[0].mlp_weights()) == 2)
-    assert shape.rotary == (adapter.position is None)
+    norms = {type(norm) for norm in module.modules() if type(norm).__name__.endswith("Norm")}
+    assert shape.layer_norm == (nn.LayerNorm in norms)
+    graph = transformer_graph(shape.n_layers, shape.n_heads)
+    assert (shape.n_sources, shape.n_receivers, shape.n_edges) == (graph.n_sources, len(graph.receivers), graph.n_edges)
 
 
 LLAMA_8B = {
