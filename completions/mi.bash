@@ -5,7 +5,7 @@ _mi() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _mi_words 'data cache patch attribute search merge prune score eval set diff check pipe view graph report plot head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
+        _mi_words 'data cache attribute prune score pipe patch search merge set eval check diff view graph plot report head cat split log verify stamp pack schema import export push pull mib info adapter gc help --help --version'
         return
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == filter ]] && ((COMP_CWORD > 2)); then
@@ -13,9 +13,6 @@ _mi() {
     fi
     if [[ $command == data && ${COMP_WORDS[2]} == circuit ]] && ((COMP_CWORD > 2)); then
         command='data circuit'
-    fi
-    if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
-        command='eval ground-truth'
     fi
     if [[ $command == set && ${COMP_WORDS[2]} == union ]] && ((COMP_CWORD > 2)); then
         command='set union'
@@ -25,6 +22,9 @@ _mi() {
     fi
     if [[ $command == set && ${COMP_WORDS[2]} == subtract ]] && ((COMP_CWORD > 2)); then
         command='set subtract'
+    fi
+    if [[ $command == eval && ${COMP_WORDS[2]} == ground-truth ]] && ((COMP_CWORD > 2)); then
+        command='eval ground-truth'
     fi
     if [[ $command == import && ${COMP_WORDS[2]} == mib ]] && ((COMP_CWORD > 2)); then
         command='import mib'
@@ -229,78 +229,6 @@ _mi() {
             :
             return
             ;;
-        'patch --site')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --by')
-            _mi_words 'layer,position head,position layer,head layer site site,position'
-            return
-            ;;
-        'patch --template')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --length')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --metric')
-            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
-            return
-            ;;
-        'patch --split')
-            _mi_words 'train validation test all'
-            return
-            ;;
-        'patch --limit')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --model' | 'patch -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
-            return
-            ;;
-        'patch --revision')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --bos')
-            _mi_words 'auto never'
-            return
-            ;;
-        'patch --device')
-            _mi_words 'auto cpu cuda mps'
-            return
-            ;;
-        'patch --dtype')
-            _mi_words 'auto float32 bfloat16 float16 float64'
-            return
-            ;;
-        'patch --batch-size')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --executor')
-            _mi_words 'auto fast generic'
-            return
-            ;;
-        'patch --remote')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --device-map')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'patch --adapter')
-            :
-            return
-            ;;
-        'patch --output' | 'patch -o')
-            :
-            return
-            ;;
         'attribute --method')
             _mi_words 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp atp-star hisp ifr exact'
             return
@@ -418,126 +346,6 @@ _mi() {
             return
             ;;
         'attribute --output' | 'attribute -o')
-            :
-            return
-            ;;
-        'search --method')
-            _mi_words 'acdc subnetwork-probing edge-pruning ugs optimal'
-            return
-            ;;
-        'search --tau')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --order')
-            _mi_words 'reverse normal random'
-            return
-            ;;
-        'search --level')
-            _mi_words 'node edge'
-            return
-            ;;
-        'search --penalty')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --target')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --node-target')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --masks')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --steps')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --lr')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --patience')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --checkpoint')
-            :
-            return
-            ;;
-        'search --every')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --ablation')
-            _mi_words 'counterfactual resample zero mean mean-positional optimal'
-            return
-            ;;
-        'search --means')
-            :
-            return
-            ;;
-        'search --seed')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --metric')
-            _mi_words 'kl js logit-diff prob-diff normalised-logit accuracy top-1 top-5 top-10'
-            return
-            ;;
-        'search --split')
-            _mi_words 'train validation test all'
-            return
-            ;;
-        'search --limit')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --model' | 'search -m')
-            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
-            return
-            ;;
-        'search --revision')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --bos')
-            _mi_words 'auto never'
-            return
-            ;;
-        'search --device')
-            _mi_words 'auto cpu cuda mps'
-            return
-            ;;
-        'search --dtype')
-            _mi_words 'auto float32 bfloat16 float16 float64'
-            return
-            ;;
-        'search --batch-size')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --memory-budget')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'search --executor')
-            _mi_words 'auto fast generic'
-            return
-            ;;
-        'search --adapter')
-            :
-            return
-            ;;
-        'search --output' | 'search -o')
-            :
-            return
-            ;;
-        'merge --output' | 'merge -o')
             :
             return
             ;;
@@ -681,6 +489,214 @@ _mi() {
             :
             return
             ;;
+        'pipe --output' | 'pipe -o')
+            :
+            return
+            ;;
+        'patch --site')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --by')
+            _mi_words 'layer,position head,position layer,head layer site site,position'
+            return
+            ;;
+        'patch --template')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --length')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --metric')
+            _mi_words 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
+            return
+            ;;
+        'patch --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'patch --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --model' | 'patch -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'patch --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'patch --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'patch --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'patch --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'patch --remote')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --device-map')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --adapter')
+            :
+            return
+            ;;
+        'patch --output' | 'patch -o')
+            :
+            return
+            ;;
+        'search --method')
+            _mi_words 'acdc subnetwork-probing edge-pruning ugs optimal'
+            return
+            ;;
+        'search --tau')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --order')
+            _mi_words 'reverse normal random'
+            return
+            ;;
+        'search --level')
+            _mi_words 'node edge'
+            return
+            ;;
+        'search --penalty')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --target')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --node-target')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --masks')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --steps')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --lr')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --patience')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --checkpoint')
+            :
+            return
+            ;;
+        'search --every')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --ablation')
+            _mi_words 'counterfactual resample zero mean mean-positional optimal'
+            return
+            ;;
+        'search --means')
+            :
+            return
+            ;;
+        'search --seed')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --metric')
+            _mi_words 'kl js logit-diff prob-diff normalised-logit accuracy top-1 top-5 top-10'
+            return
+            ;;
+        'search --split')
+            _mi_words 'train validation test all'
+            return
+            ;;
+        'search --limit')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --model' | 'search -m')
+            _mi_words 'default planted'; COMPREPLY+=($(compgen -d -- "$current"))
+            return
+            ;;
+        'search --revision')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --bos')
+            _mi_words 'auto never'
+            return
+            ;;
+        'search --device')
+            _mi_words 'auto cpu cuda mps'
+            return
+            ;;
+        'search --dtype')
+            _mi_words 'auto float32 bfloat16 float16 float64'
+            return
+            ;;
+        'search --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --memory-budget')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'search --executor')
+            _mi_words 'auto fast generic'
+            return
+            ;;
+        'search --adapter')
+            :
+            return
+            ;;
+        'search --output' | 'search -o')
+            :
+            return
+            ;;
+        'merge --output' | 'merge -o')
+            :
+            return
+            ;;
+        'set union --output' | 'set union -o')
+            :
+            return
+            ;;
+        'set intersect --output' | 'set intersect -o')
+            :
+            return
+            ;;
+        'set subtract --output' | 'set subtract -o')
+            :
+            return
+            ;;
         'eval ground-truth --truth')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -698,34 +714,6 @@ _mi() {
             return
             ;;
         'eval ground-truth --output' | 'eval ground-truth -o')
-            :
-            return
-            ;;
-        'set union --output' | 'set union -o')
-            :
-            return
-            ;;
-        'set intersect --output' | 'set intersect -o')
-            :
-            return
-            ;;
-        'set subtract --output' | 'set subtract -o')
-            :
-            return
-            ;;
-        'diff --atol')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'diff --rtol')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'diff --top')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'diff --output' | 'diff -o')
             :
             return
             ;;
@@ -757,7 +745,19 @@ _mi() {
             :
             return
             ;;
-        'pipe --output' | 'pipe -o')
+        'diff --atol')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --rtol')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --top')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'diff --output' | 'diff -o')
             :
             return
             ;;
@@ -789,22 +789,6 @@ _mi() {
             :
             return
             ;;
-        'report --findings')
-            :
-            return
-            ;;
-        'report --title')
-            compopt +o default +o bashdefault 2>/dev/null
-            return
-            ;;
-        'report --to')
-            _mi_words 'html text'
-            return
-            ;;
-        'report --output' | 'report -o')
-            :
-            return
-            ;;
         'plot --what')
             _mi_words 'curve measures examples histogram heads map roc'
             return
@@ -826,6 +810,22 @@ _mi() {
             return
             ;;
         'plot --output' | 'plot -o')
+            :
+            return
+            ;;
+        'report --findings')
+            :
+            return
+            ;;
+        'report --title')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'report --to')
+            _mi_words 'html text'
+            return
+            ;;
+        'report --output' | 'report -o')
             :
             return
             ;;
@@ -1152,25 +1152,25 @@ _mi() {
             'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --device-map --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --number --output --positions --quiet --remote --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
-            'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --device-map --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --remote --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
             'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --device-map --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --memory-budget --method --metric --missed-bound --model --normalise-layers --on --output --quiet --remote --revision --rule --seed --shard --site --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
-            'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --memory-budget --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
-            'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --adapter --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
-            'eval') _mi_words '--help --quiet -h -q' ;;
-            'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
+            'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --device-map --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --remote --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
+            'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --memory-budget --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
+            'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'set') _mi_words '--help --quiet -h -q' ;;
             'set union') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'set intersect') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'set subtract') _mi_words '--help --json --output --quiet -h -o -q' ;;
-            'diff') _mi_words '--atol --help --json --output --quiet --rtol --top -h -o -q' ;;
+            'eval') _mi_words '--help --quiet -h -q' ;;
+            'eval ground-truth') _mi_words '--help --json --key --output --quiet --resamples --seed --signed --truth -h -o -q' ;;
             'check') _mi_words '--baseline --confidence --format --help --json --max --max-drop --min --output --quiet --strict --update -h -o -q' ;;
-            'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
+            'diff') _mi_words '--atol --help --json --output --quiet --rtol --top -h -o -q' ;;
             'view') _mi_words '--by --head --help --json --output --quiet --svg --top -H -h -o -q' ;;
             'graph') _mi_words '--by --help --output --quiet --to --top -h -o -q' ;;
-            'report') _mi_words '--findings --help --output --quiet --title --to -h -o -q' ;;
             'plot') _mi_words '--help --measure --output --quiet --title --to --what --x -h -o -q' ;;
+            'report') _mi_words '--findings --help --output --quiet --title --to -h -o -q' ;;
             'head') _mi_words '--help --json --number --output --quiet -h -n -o -q' ;;
             'cat') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'split') _mi_words '--by --fraction --help --json --only --output --quiet --seed -h -o -q' ;;
@@ -1202,8 +1202,8 @@ _mi() {
     fi
     case $command in
         'data') _mi_words 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias filter circuit' ;;
-        'eval') _mi_words 'ground-truth' ;;
         'set') _mi_words 'union intersect subtract' ;;
+        'eval') _mi_words 'ground-truth' ;;
         'schema') _mi_words 'examples cache scores circuit report effects means' ;;
         'import') _mi_words 'mib acdc autocircuit edge-pruning feature-circuits' ;;
         'export') _mi_words 'mib' ;;

@@ -4,21 +4,21 @@
 complete -c mi -f
 complete -c mi -n __fish_use_subcommand -a data -d 'make or read examples of a task, or keep those the model gets right'
 complete -c mi -n __fish_use_subcommand -a cache -d 'run the model on clean and corrupted inputs; starts a pipe'
-complete -c mi -n __fish_use_subcommand -a patch -d 'put one activation of the other run into this one: where to look'
 complete -c mi -n __fish_use_subcommand -a attribute -d 'score every edge of the model\'s graph'
-complete -c mi -n __fish_use_subcommand -a search -d 'find a circuit by trying edges, or by learning a mask'
-complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
 complete -c mi -n __fish_use_subcommand -a prune -d 'keep the edges that matter: scores in, circuit out'
 complete -c mi -n __fish_use_subcommand -a score -d 'measure how faithful a circuit is, or the curve over sizes'
-complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
-complete -c mi -n __fish_use_subcommand -a set -d 'join circuits, or take one from another'
-complete -c mi -n __fish_use_subcommand -a diff -d 'what differs between two circuits, scores, reports or models'
-complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
 complete -c mi -n __fish_use_subcommand -a pipe -d 'run several stages in one process: \'cache ! attribute ! prune\''
+complete -c mi -n __fish_use_subcommand -a patch -d 'put one activation of the other run into this one: where to look'
+complete -c mi -n __fish_use_subcommand -a search -d 'find a circuit by trying edges, or by learning a mask'
+complete -c mi -n __fish_use_subcommand -a merge -d 'make one ranking of several: an ensemble of scores'
+complete -c mi -n __fish_use_subcommand -a set -d 'join circuits, or take one from another'
+complete -c mi -n __fish_use_subcommand -a eval -d 'hold scores against a circuit that is known'
+complete -c mi -n __fish_use_subcommand -a check -d 'is a report as good as its baseline? for CI'
+complete -c mi -n __fish_use_subcommand -a diff -d 'what differs between two circuits, scores, reports or models'
 complete -c mi -n __fish_use_subcommand -a view -d 'show a stream as a table'
 complete -c mi -n __fish_use_subcommand -a graph -d 'draw a circuit: SVG, HTML, DOT or PNG'
-complete -c mi -n __fish_use_subcommand -a report -d 'a circuit and its reports as one page for a reviewer'
 complete -c mi -n __fish_use_subcommand -a plot -d 'plot reports, scores or effects, as a picture or as text'
+complete -c mi -n __fish_use_subcommand -a report -d 'a circuit and its reports as one page for a reviewer'
 complete -c mi -n __fish_use_subcommand -a head -d 'keep the first records of a stream'
 complete -c mi -n __fish_use_subcommand -a cat -d 'join several sets of examples into one'
 complete -c mi -n __fish_use_subcommand -a split -d 'take a set of examples apart, by a field or at random'
@@ -113,36 +113,6 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l dry-run -d 'Say what wo
 complete -c mi -n '__fish_seen_subcommand_from cache' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from patch' -F
-complete -c mi -n '__fish_seen_subcommand_from patch' -l site -d 'What is patched in every layer: resid_pre (the default), resid_mid, resid_post, attn_out, mlp_out, z, q, k or v. Or any module\'s input or output, a name or a pattern (repeatable): \'model.layers.*:output\'.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l by -d 'One place is a layer at a position (the default), a head at a position, a head, or a layer; of modules a site (the default), or a site at a position.' -x -a 'layer,position head,position layer,head layer site site,position'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l noising -d 'Put corrupted activations into the clean run (the default).'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l denoising -d 'Put clean activations into the corrupted run.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l template -d 'Use the examples of one template only.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l length -d 'Use the examples of N tokens only.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
-complete -c mi -n '__fish_seen_subcommand_from patch' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
-complete -c mi -n '__fish_seen_subcommand_from patch' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from patch' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l dry-run -d 'Say what would be done, and do nothing.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l fresh -d 'Do the work even if its result is in the store.'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this message and exit.'
-
 complete -c mi -n '__fish_seen_subcommand_from attribute' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l method -d 'How to score; \'mi info\' says what each method is.' -x -a 'eap eap-ig eap-ig-activations clean-corrupted nap nap-ig relp atp-star hisp ifr exact'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l level -d 'What to score; the default is the method\'s own, mostly edge.' -x -a 'edge node neuron site'
@@ -183,6 +153,95 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l quiet -s q -d 'No n
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l fresh -d 'Do the work even if its result is in the store.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from prune' -F
+complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l percent -d 'Keep the best P percent of what is scored (10 if nothing is given).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l threshold -d 'Keep all whose score is at least T.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l greedy -d 'Grow from the logits: N times the best edge (or node) into a node that is already in.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l exact-size -d 'Choose more until as many as were asked for are left after pruning.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l ilp -d 'Find the connected circuit of that size whose scores sum to the most (integer program).'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l gap -d 'With --ilp: stop when the sum is proven to be within the share G of the best (0).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l time-limit -d 'With --ilp: give up after S seconds, and say how near the best it came (300).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l positive-ratio -d 'Give the share R of the size to the best positive scores, the rest to the largest magnitudes.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l stable -d 'Choose only what is the same in at least the share P of bootstrap resamples of the examples.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l stable-by -d 'With --stable: the score\'s sign (the default), or being among as many best as are asked for.' -x -a 'sign inclusion'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l resamples -d 'With --stable: how many (1000).' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l strict -d 'Drop a head that no edge feeds through <v>, whatever feeds its <q> and <k>.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l keep -d 'Choose these first, whatever their score. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l drop -d 'Never choose these. Repeatable.' -x
+complete -c mi -n '__fish_seen_subcommand_from prune' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from prune' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from score' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
+complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'How a curve\'s circuits are chosen; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
+complete -c mi -n '__fish_seen_subcommand_from score' -l test -d 'Test more than faithfulness, see above; repeat it for several.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l random -d 'Random circuits that tests hold this one against (100), or random rankings (10).' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
+complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
+complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from score' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from pipe' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from patch' -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l site -d 'What is patched in every layer: resid_pre (the default), resid_mid, resid_post, attn_out, mlp_out, z, q, k or v. Or any module\'s input or output, a name or a pattern (repeatable): \'model.layers.*:output\'.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l by -d 'One place is a layer at a position (the default), a head at a position, a head, or a layer; of modules a site (the default), or a site at a position.' -x -a 'layer,position head,position layer,head layer site site,position'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l noising -d 'Put corrupted activations into the clean run (the default).'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l denoising -d 'Put clean activations into the corrupted run.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l template -d 'Use the examples of one template only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l length -d 'Use the examples of N tokens only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first N examples of each split only.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l revision -d 'Commit, tag or branch of a hub model.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from patch' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l dry-run -d 'Say what would be done, and do nothing.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l fresh -d 'Do the work even if its result is in the store.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from search' -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l method -d 'Try every edge once; learn a mask in one of three ways; or learn constants.' -x -a 'acdc subnetwork-probing edge-pruning ugs optimal'
@@ -239,74 +298,6 @@ complete -c mi -n '__fish_seen_subcommand_from merge' -l json -d 'Write the stre
 complete -c mi -n '__fish_seen_subcommand_from merge' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from merge' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from prune' -F
-complete -c mi -n '__fish_seen_subcommand_from prune' -l top -d 'Keep the N best.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l percent -d 'Keep the best P percent of what is scored (10 if nothing is given).' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l threshold -d 'Keep all whose score is at least T.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l greedy -d 'Grow from the logits: N times the best edge (or node) into a node that is already in.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l exact-size -d 'Choose more until as many as were asked for are left after pruning.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l ilp -d 'Find the connected circuit of that size whose scores sum to the most (integer program).'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l gap -d 'With --ilp: stop when the sum is proven to be within the share G of the best (0).' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l time-limit -d 'With --ilp: give up after S seconds, and say how near the best it came (300).' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l positive-ratio -d 'Give the share R of the size to the best positive scores, the rest to the largest magnitudes.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l stable -d 'Choose only what is the same in at least the share P of bootstrap resamples of the examples.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l stable-by -d 'With --stable: the score\'s sign (the default), or being among as many best as are asked for.' -x -a 'sign inclusion'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l resamples -d 'With --stable: how many (1000).' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l strict -d 'Drop a head that no edge feeds through <v>, whatever feeds its <q> and <k>.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l keep -d 'Choose these first, whatever their score. Repeatable.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l drop -d 'Never choose these. Repeatable.' -x
-complete -c mi -n '__fish_seen_subcommand_from prune' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from prune' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show this message and exit.'
-
-complete -c mi -n '__fish_seen_subcommand_from score' -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
-complete -c mi -n '__fish_seen_subcommand_from score' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
-complete -c mi -n '__fish_seen_subcommand_from score' -l selector -d 'How a curve\'s circuits are chosen; the default is what the scores ask for, mostly top.' -x -a 'top greedy'
-complete -c mi -n '__fish_seen_subcommand_from score' -l test -d 'Test more than faithfulness, see above; repeat it for several.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l random -d 'Random circuits that tests hold this one against (100), or random rankings (10).' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
-complete -c mi -n '__fish_seen_subcommand_from score' -l data -d 'Take the examples from FILE.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l split -d 'Examples to use: train, validation, test or all.' -x -a 'train validation test all'
-complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first N examples of each split only.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
-complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
-complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
-complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
-complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from score' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l dry-run -d 'Say what would be done, and do nothing.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l fresh -d 'Do the work even if its result is in the store.'
-complete -c mi -n '__fish_seen_subcommand_from score' -l help -s h -d 'Show this message and exit.'
-
-complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -a ground-truth -d 'measure how well scores find a circuit that is known'
-complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -F
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l truth -d 'Where the true edges stand, or \'planted\' (taken by itself where the scores are of that model).' -x
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l key -d 'Which truth of a file that holds several; if not given, that of the scores\' counterfactual.' -x
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l resamples -d 'Resamples of the examples for the interval; 0 leaves it out.' -x
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l seed -d 'Seed of everything random.' -x
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
-
 complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a union -d 'keep what is in any of several circuits'
 complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a intersect -d 'keep what is in all of several circuits'
 complete -c mi -n '__fish_seen_subcommand_from set; and not __fish_seen_subcommand_from union; and not __fish_seen_subcommand_from intersect; and not __fish_seen_subcommand_from subtract' -a subtract -d 'keep what is in the first circuit and in none of the others'
@@ -328,13 +319,19 @@ complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_f
 complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from set; and __fish_seen_subcommand_from subtract' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from diff' -l atol -d 'Numbers that differ by at most X are the same.' -x
-complete -c mi -n '__fish_seen_subcommand_from diff' -l rtol -d 'Or by at most this share of the number in A.' -x
-complete -c mi -n '__fish_seen_subcommand_from diff' -l top -d 'List the N largest changes (a table: 20).' -x
-complete -c mi -n '__fish_seen_subcommand_from diff' -l json -d 'Print one line of JSON for each finding.'
-complete -c mi -n '__fish_seen_subcommand_from diff' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from diff' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from diff' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -a ground-truth -d 'measure how well scores find a circuit that is known'
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and not __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -F
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l truth -d 'Where the true edges stand, or \'planted\' (taken by itself where the scores are of that model).' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l key -d 'Which truth of a file that holds several; if not given, that of the scores\' counterfactual.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l signed -d 'Rank by signed score, helpful first, not by magnitude.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l resamples -d 'Resamples of the examples for the interval; 0 leaves it out.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l seed -d 'Seed of everything random.' -x
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l json -d 'Write the stream itself on a terminal too, not a table.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from eval; and __fish_seen_subcommand_from ground-truth' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from check' -F
 complete -c mi -n '__fish_seen_subcommand_from check' -l baseline -d 'The report to compare with.' -r -F
@@ -350,10 +347,13 @@ complete -c mi -n '__fish_seen_subcommand_from check' -l output -s o -d 'Write t
 complete -c mi -n '__fish_seen_subcommand_from check' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from check' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from pipe' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from pipe' -l json -d 'Write the stream itself on a terminal too, not a table.'
-complete -c mi -n '__fish_seen_subcommand_from pipe' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from pipe' -l help -s h -d 'Show this message and exit.'
+complete -c mi -n '__fish_seen_subcommand_from diff' -l atol -d 'Numbers that differ by at most X are the same.' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l rtol -d 'Or by at most this share of the number in A.' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l top -d 'List the N largest changes (a table: 20).' -x
+complete -c mi -n '__fish_seen_subcommand_from diff' -l json -d 'Print one line of JSON for each finding.'
+complete -c mi -n '__fish_seen_subcommand_from diff' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from diff' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from diff' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from view' -F
 complete -c mi -n '__fish_seen_subcommand_from view' -l head -s H -d 'Show the head only.'
@@ -373,14 +373,6 @@ complete -c mi -n '__fish_seen_subcommand_from graph' -l output -s o -d 'Write t
 complete -c mi -n '__fish_seen_subcommand_from graph' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this message and exit.'
 
-complete -c mi -n '__fish_seen_subcommand_from report' -F
-complete -c mi -n '__fish_seen_subcommand_from report' -l findings -d 'Show the verdicts that \'mi check --json\' wrote.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from report' -l title -d 'Write TEXT above it all.' -x
-complete -c mi -n '__fish_seen_subcommand_from report' -l to -d 'A page, or tables; on a terminal tables, else a page.' -x -a 'html text'
-complete -c mi -n '__fish_seen_subcommand_from report' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from report' -l quiet -s q -d 'No notes and no progress on stderr.'
-complete -c mi -n '__fish_seen_subcommand_from report' -l help -s h -d 'Show this message and exit.'
-
 complete -c mi -n '__fish_seen_subcommand_from plot' -F
 complete -c mi -n '__fish_seen_subcommand_from plot' -l what -d 'What to plot; if not given, what the streams are best seen as.' -x -a 'curve measures examples histogram heads map roc'
 complete -c mi -n '__fish_seen_subcommand_from plot' -l to -d 'Kind of picture; if not given, that of the output\'s name, else svg.' -x -a 'svg png text'
@@ -390,6 +382,14 @@ complete -c mi -n '__fish_seen_subcommand_from plot' -l title -d 'Write TEXT abo
 complete -c mi -n '__fish_seen_subcommand_from plot' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from plot' -l quiet -s q -d 'No notes and no progress on stderr.'
 complete -c mi -n '__fish_seen_subcommand_from plot' -l help -s h -d 'Show this message and exit.'
+
+complete -c mi -n '__fish_seen_subcommand_from report' -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l findings -d 'Show the verdicts that \'mi check --json\' wrote.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l title -d 'Write TEXT above it all.' -x
+complete -c mi -n '__fish_seen_subcommand_from report' -l to -d 'A page, or tables; on a terminal tables, else a page.' -x -a 'html text'
+complete -c mi -n '__fish_seen_subcommand_from report' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
+complete -c mi -n '__fish_seen_subcommand_from report' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from report' -l help -s h -d 'Show this message and exit.'
 
 complete -c mi -n '__fish_seen_subcommand_from head' -F
 complete -c mi -n '__fish_seen_subcommand_from head' -l number -s n -d 'How many records to keep; of examples, of each split.' -x

@@ -11,23 +11,29 @@ GROUPS: dict[str, dict[str, str]] = {
     "The main line": {
         "data": "make or read examples of a task, or keep those the model gets right",
         "cache": "run the model on clean and corrupted inputs; starts a pipe",
-        "patch": "put one activation of the other run into this one: where to look",
         "attribute": "score every edge of the model's graph",
-        "search": "find a circuit by trying edges, or by learning a mask",
-        "merge": "make one ranking of several: an ensemble of scores",
         "prune": "keep the edges that matter: scores in, circuit out",
         "score": "measure how faithful a circuit is, or the curve over sizes",
-        "eval": "hold scores against a circuit that is known",
-        "set": "join circuits, or take one from another",
-        "diff": "what differs between two circuits, scores, reports or models",
-        "check": "is a report as good as its baseline? for CI",
         "pipe": "run several stages in one process: 'cache ! attribute ! prune'",
     },
-    "Streams": {
+    "Other ways to a circuit": {
+        "patch": "put one activation of the other run into this one: where to look",
+        "search": "find a circuit by trying edges, or by learning a mask",
+        "merge": "make one ranking of several: an ensemble of scores",
+        "set": "join circuits, or take one from another",
+    },
+    "Judge and compare": {
+        "eval": "hold scores against a circuit that is known",
+        "check": "is a report as good as its baseline? for CI",
+        "diff": "what differs between two circuits, scores, reports or models",
+    },
+    "Look": {
         "view": "show a stream as a table",
         "graph": "draw a circuit: SVG, HTML, DOT or PNG",
-        "report": "a circuit and its reports as one page for a reviewer",
         "plot": "plot reports, scores or effects, as a picture or as text",
+        "report": "a circuit and its reports as one page for a reviewer",
+    },
+    "Streams": {
         "head": "keep the first records of a stream",
         "cat": "join several sets of examples into one",
         "split": "take a set of examples apart, by a field or at random",
