@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
 from mi import options
@@ -65,6 +66,9 @@ def diff(
         raise UsageError("two things to compare are needed", "mi diff A B; one of them may be -")
     if a == b == "-":
         raise UsageError("standard input is named twice", "one of the two may be -")
+    for flag, value in (("--atol", atol), ("--rtol", rtol)):
+        if isnan(value):  # nothing is more than that: whatever differs would be the same
+            raise UsageError(f"{flag} nan is not a number", "give a number from 0")
     tolerance = Tolerance(atol, rtol)
     if _is_model(a) or _is_model(b):
         differs, tables, findings = _models(a, b, tolerance, top)

@@ -232,12 +232,16 @@ def _read(file: str) -> tuple[bytes, str]:
 
     if file == "-":
         with source.stdin() as f:
-            return f.read(), "stdin"
-    with stream.open_file(file) as f:
-        try:
-            return f.read(), file
-        except OSError as error:
-            raise MiError(f"cannot be read: {error.strerror}", place=file) from error
+            data, place = f.read(), "stdin"
+    else:
+        with stream.open_file(file) as f:
+            try:
+                data, place = f.read(), file
+            except OSError as error:
+                raise MiError(f"cannot be read: {error.strerror}", place=file) from error
+    if not data:
+        raise MiError("it is empty", "what should have written it failed", place=place)
+    return data, place
 
 
 def _located(model: str | None, revision: str | None) -> Located | None:

@@ -205,7 +205,7 @@ def _data(task: str, data: str | None) -> Path:
     if not os.path.isdir(data):
         raise UsageError(f"there is no folder {data}", "--data is where the data sets lie", place="--data")
     here = Path(data)
-    named = [here / other for other in (name.rpartition("/")[2], task)]
+    named = [here / other for other in dict.fromkeys((name.rpartition("/")[2], task))]
     for folder in [*named, here]:
         for inner in [folder / part, folder] if part else [folder]:
             if inner.is_dir() and _has_data(inner, data_files):

@@ -14,9 +14,9 @@ ROWS, SETS = 10, 3  # where nobody says otherwise
 PARTS = ("nodes", "minimality")  # one record for each node or edge: shown by size of the effect
 VERDICTS = {  # what a rejected hypothesis says, and one that stands
     "equivalence": ("not equivalent to the model", "equivalence not refuted"),
-    "independence": ("the rest still follows the model", "the rest looks independent"),
-    "sufficiency": ("beats random circuits", "no better than random circuits"),
-    "necessity": ("breaks more than random circuits", "breaks no more than random circuits"),
+    "independence": ("the rest still follows the model", "the rest not shown to follow the model"),
+    "sufficiency": ("beats random circuits", "not shown to beat random circuits"),
+    "necessity": ("breaks more than random circuits", "not shown to break more than random circuits"),
     "minimality": ("holds edges that are not needed", "no edge shown to be needless"),
 }
 

@@ -163,6 +163,7 @@ def test_models(mi: Session) -> None:
         (["a.jsonl", "a.scores.jsonl"], 3, "this is a scores stream, a.jsonl a circuit stream"),
         (["a.jsonl", "none.jsonl"], 3, "none.jsonl: no such file"),
         (["a.jsonl", "b.jsonl", "--atol", "-1"], 2, "-1"),
+        (["a.jsonl", "b.jsonl", "--rtol", "nan"], 2, "--rtol nan is not a number"),
         (["one", "four"], 3, "four: it has 4 heads a layer, one 2"),
         (["one", "empty"], 3, "empty has no config.json"),
         (["one", "bare"], 3, "bare: there is no *.safetensors file in it"),

@@ -158,6 +158,9 @@ def test_hostile_and_broken_files_are_one_error(mi: Session) -> None:
     Path("bad.json").write_text("{}")
     assert "nodes or edges are missing" in refused(mi, "import", "mib", "bad.json")
     assert "no such file" in refused(mi, "import", "mib", "nowhere.json")
+    Path("empty.json").write_bytes(b"")
+    for tool in ("mib", "acdc", "autocircuit", "edge-pruning", "feature-circuits"):
+        assert "empty.json: it is empty" in refused(mi, "import", tool, "empty.json")
     assert "mi import has mib, acdc" in refused(mi, "import", code=2)
     assert "no format is called 'json'" in refused(mi, "import", "json", code=2)
     assert "mi export has mib" in refused(mi, "export", code=2)

@@ -70,6 +70,8 @@ def test_width_is_the_magnitude_and_the_sign_has_a_colour_and_a_dash(mi: Session
         score = float(scores[GRAPH.edge_index(name)])
         assert path.get("class") == ("p" if score >= 0 else "n")
         assert float(path.get("stroke-width") or 0.8) == pytest.approx(max(0.8, 7 * abs(score) / largest), rel=0.06)
+        assert 0 < float(path.get("stroke-opacity") or 0) < 1
+        assert path.get("opacity") is None, "for each path with it a renderer makes a layer as large as the picture"
     assert f".p{{stroke:{POSITIVE}}}" in text
     assert re.search(rf"\.n{{stroke:{NEGATIVE};stroke-dasharray:[\d ]+}}", text)
     for word in ("positive: helps the task", "negative: hinders it", "width: |score|", "scores of ioi in toy"):

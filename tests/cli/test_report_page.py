@@ -206,3 +206,16 @@ def test_verdicts_and_the_worst_sets_of_nodes_are_seen_on_a_narrow_screen(mi: Se
     assert "independence: the rest still follows the model" in lines
     more = mi("view", "x.jsonl", "--top", "6").ok().text.splitlines()
     assert sum(line.startswith(name) for line in more) == 6
+
+
+def test_a_test_that_rejects_nothing_claims_nothing(mi: Session) -> None:
+    """Ten random circuits, all of them beaten, are too few for a small p: that is no proof of the contrary."""
+    tests = [
+        {"summary": name, "test": name, "value": 1.0, "p": 0.35, "rejected": False, "n": 10}
+        for name in ("sufficiency", "necessity", "independence")
+    ]
+    stream.write("x.jsonl", streams.head("report", "score"), tests)
+    lines = mi("view", "x.jsonl").ok().text.splitlines()
+    assert "sufficiency: not shown to beat random circuits" in lines
+    assert "necessity: not shown to break more than random circuits" in lines
+    assert "independence: the rest not shown to follow the model" in lines

@@ -92,7 +92,8 @@ def test_a_stream_of_mi_is_read_as_a_file_and_verified(tmp_path: Path) -> None:
     stream.write(path, {**head, "kind": "examples", "chain": []}, records)
     reading = read(path)
     assert reading.records == records
-    assert reading.task["metric"] == "logit-diff"
+    assert reading.task == head["task"]
+    assert reading.task["counterfactual"] != "corrupted"
     Path(path).write_text(Path(path).read_text().replace(' he"', ' she"'))
     assert "stamp" in refused(path).hint
 

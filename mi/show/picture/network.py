@@ -77,7 +77,7 @@ def _curve(diagram: Diagram, placed: Layout, place: int, faintest: float) -> str
         d=placed.paths[place],
         class_="u" if link.score is None else "n" if link.score < 0 else "p",
         stroke_width=f"{width(share):.2g}" if width(share) > THIN else None,
-        opacity=f"{opacity:.2f}",
+        stroke_opacity=f"{opacity:.2f}",  # not opacity, for which a renderer makes a layer as large as the picture
         data_i=place,
     )
 

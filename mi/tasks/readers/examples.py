@@ -76,6 +76,12 @@ def _task(table: Table) -> tuple[str | None, str]:
     return None, "logit-diff" if any(row.value.get("foils") for row in table.rows) else "kl"
 
 
+def _counterfactual(table: Table) -> str:
+    """What the stream says of itself; of other files nothing is known but the field's name."""
+    named = table.outer.get("head", {}).get("task", {}).get("counterfactual")
+    return str(named) if named else "corrupted"
+
+
 FORMAT = Format(
     name="examples",
     title="example records, JSON lines",
@@ -83,4 +89,5 @@ FORMAT = Format(
     matches=_matches,
     convert=_convert,
     task=_task,
+    counterfactual=_counterfactual,
 )
