@@ -89,7 +89,10 @@ def _pretty(table: Table) -> str:
 
     width = shutil.get_terminal_size((100, 24)).columns
     rooms = _rooms(table, width)
-    needed = sum(rooms) + GAP * (len(rooms) - 1)  # too much for a very narrow terminal, which then breaks the lines
+    if _needed(rooms) > width:
+        table = _without_bars(table)
+        rooms = _rooms(table, width)
+    needed = _needed(rooms)  # too much for a very narrow terminal, which then breaks the lines
     console = Console(width=max(width, needed, 20), force_terminal=True, highlight=False)
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for column, room in zip(table.columns, rooms, strict=True):
@@ -105,6 +108,16 @@ def _pretty(table: Table) -> str:
         for line in table.notes:
             console.print(Text(line, style="dim"))
     return capture.get()
+
+
+def _needed(rooms: Sequence[int]) -> int:
+    return sum(rooms) + GAP * (len(rooms) - 1)
+
+
+def _without_bars(table: Table) -> Table:
+    """Without the columns that have no name and are not text: they draw what a number beside them says."""
+    kept = [i for i, column in enumerate(table.columns) if column.name or column.wide]
+    return replace(table, columns=[table.columns[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 
 def _rooms(table: Table, width: int) -> list[int]:

@@ -191,6 +191,19 @@ def test_examples_on_a_narrow_terminal_keep_their_answers(monkeypatch: pytest.Mo
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in screen.getvalue().splitlines()) <= width
 
 
+@pytest.mark.parametrize(("width", "bars"), [(24, 0), (46, 0), (47, 2), (80, 2)])
+def test_bars_give_way_before_a_line_is_too_long(monkeypatch: pytest.MonkeyPatch, width: int, bars: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    screen = Terminal()
+    columns = (Column("edge"), Column("score", right=True), Column(""))
+    rows = [("a10.h11->logits", f"{0.12345678 * n}"[:10], "█" * 8 * n) for n in (1, 2)]
+    table.write([Table(columns, rows)], screen)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert sum("█" in line for line in text.splitlines()) == bars
+    assert "0.12345678" in text and "0.24691356" in text
+    assert width < 30 or max(len(line) for line in text.splitlines()) <= width
+
+
 def test_a_terminal_too_narrow_for_the_least_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     screen = Terminal()
