@@ -13,6 +13,7 @@ from completions.commands import commands
 from mi import embedded
 from tests.cli import shell
 from tests.cli.conftest import Session
+from tests.cli.reports import write_report
 from tests.data_dir import CHECKOUT
 
 PAGES = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -161,3 +162,13 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
         path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "mi").rglob("*.py") if path.name != "__init__.py"
     }
     assert {path for path in package if not path.startswith(("mi/io/schemas/", "mi/tasks/readers/"))} - named == set()
+
+
+def test_the_page_on_statistics_computes_what_the_report_says(mi: Session) -> None:
+    """Faithfulness, again by hand: the last two lines of the first block print one number."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    write_report("report.jsonl", 0.9)
+    by_hand = [line for line in shell.lines(blocks(CHECKOUT / "docs" / "statistics.md")[0]) if line.startswith("jq")]
+    (_, said), (_, again) = shell.run(mi, "\n".join(by_hand))
+    assert float(again.ok().text) == pytest.approx(float(said.ok().text), abs=1e-12)
