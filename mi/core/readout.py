@@ -52,13 +52,7 @@ class Readout:
         adapter = self._model.adapter
         with torch.inference_mode():
             ours = adapter.capped(adapter.unembed(adapter.final_norm(stream)))
-        error = float((ours - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
-        if error > SAME.get(self._model.dtype, 0.1):
-            raise MiError(
-                f"this model does more to its logits than unembed and cap them (they differ by {error:.1e})",
-                "exact patching does not know how to; use another method",
-                place="-m",
-            )
+        same_logits(ours, logits, "exact patching does not know how to; use another method")
 
     def _logits(self, stream: Tensor) -> Float[Tensor, "row token"]:
         adapter = self._model.adapter
@@ -69,6 +63,17 @@ class Readout:
         bias: Tensor | None = getattr(adapter.unembed, "bias", None)
         bias = None if bias is None else bias[self._columns]
         return adapter.capped(torch.nn.functional.linear(normed, weight[self._columns], bias))
+
+
+def same_logits(ours: Float[Tensor, "row vocab"], logits: Float[Tensor, "row vocab"], hint: str) -> None:
+    """
+    Raises:
+        MiError: what was unembedded here, without the model's own last step, is not what the model puts out.
+    """
+    error = float((ours - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
+    if error > SAME.get(logits.dtype, 0.1):
+        fact = f"this model does more to its logits than unembed and cap them (they differ by {error:.1e})"
+        raise MiError(fact, hint, place="-m")
 
 
 def _targets(batch: Batch) -> tuple[Int[Tensor, " token"], Batch]:

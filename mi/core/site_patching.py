@@ -26,6 +26,7 @@ from mi.core.job import finite
 from mi.core.memory import halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
+from mi.core.readout import same_logits
 from mi.core.resume import Resume, first_position
 from mi.core.sites import Site, resolve
 from mi.errors import MiError, UsageError
@@ -193,14 +194,17 @@ class _Pair:
         self._base_metric = self._measure(base_logits, 1)[0]
         other_metric = self._measure(other_logits, 1)[0]
         self.clean, self.corrupted = (self._base_metric, other_metric) if noising else (other_metric, self._base_metric)
-        self._resume = self._resumed(base) if self._resumes else None
+        self._resume = self._resumed(base, base_logits) if self._resumes else None
         self._places = [self._place(layer) for layer in range(model.adapter.n_layers)]
 
-    def _resumed(self, ids: Tensor) -> Resume:
+    def _resumed(self, ids: Tensor, logits: Tensor) -> Resume:
         resume = Resume(self._model, ids, self._batch.read, self._first)
         n_layers = self._model.adapter.n_layers
         start, end = (self._stream(self._base, block)[:, self._first :] for block in (0, n_layers))
-        resume.verify(start, resume.at_read(end)[:, 0])
+        last = resume.at_read(end)[:, 0]
+        resume.verify(start, last)
+        with torch.no_grad():
+            same_logits(self._unembedded(last), logits, "use --executor generic, which runs the model to its end")
         return resume
 
     def chunks(self, numbers: Sequence[int], cells: Sequence[Cell]) -> Iterator[list[int]]:
@@ -236,8 +240,11 @@ class _Pair:
             return self._executor.run(self._ids.repeat(copies, 1), edits, self._batch.read.repeat(copies))
         hidden = self._stream(self._base, place.block)[:, self._first :]
         hidden = hidden.repeat(copies, 1, 1) if edits else self._put(hidden.repeat(copies, 1, 1), place, cells)
+        return self._unembedded(self._resume.finish(hidden, place.block, edits))
+
+    def _unembedded(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         adapter = self._model.adapter
-        return adapter.capped(adapter.unembed(adapter.final_norm(self._resume.finish(hidden, place.block, edits))))
+        return adapter.capped(adapter.unembed(adapter.final_norm(hidden)))
 
     def _put(
         self, value: Float[Tensor, "row pos width"], place: _Place, cells: Sequence[Cell]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mi.core import model as models
+from mi.core.adapters import Adapter
 from mi.core.search import acdc
 from mi.core.search.checkpoint import Checkpoint
 from mi.core.search.problem import problem
@@ -41,6 +42,20 @@ def test_the_circuit_is_that_of_the_loop(name: str, seed: int) -> None:
     losses = acdc.losses_of(problem(case.model, case.encoded))
     assert acdc.acdc(case.model.graph, losses, tau=-1e9).kept.all()
     assert not acdc.acdc(case.model.graph, losses, tau=1e9).kept.any()
+
+
+def test_logits_that_the_record_does_not_explain_are_refused_or_the_models_own(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on from inside ends at the unembedding, and what the model does after that would be left out."""
+    case = random_case("llama-wide-heads", seed)
+    some = np.arange(case.model.graph.n_edges)[None] % 3 > 0
+    plain = acdc.losses_of(problem(case.model, case.encoded, metric="logit-diff"))(some)
+    monkeypatch.setattr(Adapter, "capped", lambda _, logits: logits / 2)
+    with pytest.raises(MiError, match="does more to its logits"):
+        acdc.losses_of(problem(case.model, case.encoded, metric="logit-diff"))(some)
+    whole = acdc.losses_of(problem(case.model, case.encoded, metric="logit-diff", executor="generic"))(some)
+    np.testing.assert_allclose(whole, plain, rtol=0, atol=SAME)
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mi.core import site_patching
+from mi.core.adapters import Adapter
 from mi.core.metrics import METRICS
 from mi.core.model import wrap
 from mi.core.site_patching import SITES, patch_sites
@@ -174,3 +175,16 @@ def test_a_number_that_is_none_names_the_example(executor: str) -> None:
     with pytest.raises(MiError, match="nan for example") as caught:
         patch_sites(wrap(module) if clean_has_it else case.model, case.encoded, executor=executor)
     assert caught.value.code == 4
+
+
+def test_logits_that_the_record_does_not_explain_are_refused_or_the_models_own(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on from inside ends at the unembedding, and what the model does after that would be left out."""
+    case = random_case("llama", seed)
+    plain = patch_sites(case.model, case.encoded)
+    monkeypatch.setattr(Adapter, "capped", lambda _, logits: logits / 2)
+    with pytest.raises(MiError, match="does more to its logits"):
+        patch_sites(case.model, case.encoded)
+    whole = patch_sites(case.model, case.encoded, executor="generic")
+    np.testing.assert_allclose(whole.value, plain.value, rtol=0, atol=SAME)

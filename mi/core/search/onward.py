@@ -15,6 +15,7 @@ from torch import Tensor
 from mi.core import replacement
 from mi.core.gated import Prepared, Run
 from mi.core.outputs import Outputs, write_sources
+from mi.core.readout import same_logits
 from mi.core.resume import Resume, first_position
 from mi.core.search.problem import Problem
 
@@ -31,13 +32,16 @@ class Onward:
         def late(tensor: Tensor) -> Tensor:
             return tensor[:, first:] if tensor.shape[1] == length else tensor
 
-        clean, _ = replacement.record(model, problem.executor, batch.clean, batch.read)
+        clean, logits = replacement.record(model, problem.executor, batch.clean, batch.read)
         clean, self._replaced = clean.map(late), prepared.replaced.map(late)
         shape = (model.layout.n_sources, len(batch), length - first, model.adapter.d_model)
         self._differences = torch.empty(shape, dtype=model.dtype, device=model.device)
         write_sources(model.adapter, model.layout, _minus(clean, self._replaced), self._differences)
         self._streams = prepared.streams.map(late)
         self._resume = Resume(model, batch.clean, batch.read, first)
+        whole = torch.ones(1, model.graph.n_edges, dtype=model.dtype, device=model.device)
+        hint = "use --executor generic, which runs the model to its end"
+        same_logits(self.logits(whole, len(model.adapter.layers)), logits, hint)
 
     @property
     def nbytes(self) -> int:
