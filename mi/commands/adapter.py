@@ -108,12 +108,14 @@ def adapter_probe(
         mi cache -m ./my-model --adapter my-model.toml --task ioi | mi attribute | mi prune | mi score
     """
     from mi import work
+    from mi.core.sitewise.which import need_text
     from mi.errors import FOUND, OK
     from mi.io import atomic, canonical
     from mi.io.models import locate
     from mi.show.notes import note
 
     located = locate(model, revision, allow_pickle=allow_pickle)
+    need_text(located)
     work.import_libraries()
     from mi.core import runtime
     from mi.core.model import read_module

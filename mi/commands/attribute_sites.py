@@ -85,7 +85,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     """Score every site that was asked for, by default the output of every module."""
     from mi import work
     from mi.circuit import effects
-    from mi.commands.patch_sites import bos_of, given_to, kept, of_modules
+    from mi.commands.patch_sites import bos_of, given_to, kept, metric_of, of_modules
     from mi.core.sitewise.methods import LEVEL
     from mi.core.sitewise.names import EVERY
     from mi.core.team import current
@@ -101,7 +101,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     rows, text = subject.select(examples, asked.split, asked.limit)
     if text:
         note(text)
-    measure = asked.metric or str(piped.head["task"]["metric"])
+    measure = asked.metric or metric_of(examples, chosen)
     begin = bos_of(piped.head, asked.bos)
     given = given_to(examples, rows, chosen, measure, begin)
     if asked.dry_run:

@@ -53,14 +53,14 @@ def of_sites(asked: Request, examples: Examples, head: Mapping[str, Any], chosen
     """Run the model on clean and corrupted inputs; keep its metric and the activations that were asked for. ``head`` is
     that of the stream that came in."""
     from mi import work
-    from mi.commands.patch_sites import given_to
+    from mi.commands.patch_sites import given_to, metric_of
     from mi.show.notes import note
     from mi.tasks import subject
 
     for line in examples.notes:
         note(line)
     examples = subject.limited(examples, asked.limit)
-    measure = asked.metric or str(examples.head["task"]["metric"])
+    measure = asked.metric or metric_of(examples, chosen)
     given = given_to(examples, range(len(examples.records)), chosen, measure, asked.bos)
     if asked.dry_run:
         note(f"would run 2 forward passes over {len(given)} examples")

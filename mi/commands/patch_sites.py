@@ -54,7 +54,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     rows, text = subject.select(examples, asked.split)
     if text:
         note(text)
-    measure = asked.metric or str(piped.head["task"]["metric"])
+    measure = asked.metric or metric_of(examples, chosen)
     begin = bos_of(piped.head, asked.bos)
     given = narrowed(given_to(examples, rows, chosen, measure, begin), asked.template, asked.length)[: asked.limit]
     if asked.dry_run:
@@ -139,6 +139,17 @@ def check_executor(executor: str) -> None:
 def bos_of(head: Mapping[str, Any], bos: str) -> str:
     """What was typed, else what the stream was made with."""
     return str((head.get("model") or {}).get("bos", bos)) if bos == "auto" else bos
+
+
+def metric_of(examples: Examples, chosen: Chosen) -> str:
+    """The task's own metric. Where answers are classes and no foils are given, it is the probability of the answers:
+    an examples file cannot say that, for without a model its answers might be tokens. What a cache holds is decided.
+    """
+    from mi.core.sitewise.which import sites_only
+
+    named = str(examples.head["task"]["metric"])
+    bare = all(record.get("answers") and "baseline" not in record for record in examples.records)
+    return "class-prob" if named == "kl" and bare and sites_only(*chosen.kind) else named
 
 
 def given_to(examples: Examples, rows: Sequence[int], chosen: Chosen, metric: str, bos: str) -> list[Arguments]:

@@ -140,6 +140,16 @@ def test_text_and_ids_and_names_of_classes(mi: Session) -> None:
     logits = oracle.logits(case.module, {"input_ids": np.array([0, 3, 5, 1])})
     assert first["baseline"] == second["baseline"]
     assert first["baseline"]["clean"] == pytest.approx(float(logits[1] - logits[0]), abs=1e-9)
+    # Without foils, which a file without a model can say nothing of: the answer's probability, unless another is named.
+    Path("bare.jsonl").write_text("".join(json.dumps({**row, "foils": []}) + "\n" for row in rows))
+    for words, metric in (((), "class-prob"), (("--metric", "kl"), "kl")):
+        mi("cache", "-m", "model", "--data", "bare.jsonl", *words, "-o", "b.jsonl").ok()
+        mi("attribute", "b.jsonl", "--method", "exact", "--split", "all", "-o", "s.jsonl").ok()
+        head = stream.read("s.jsonl", ("scores",)).head
+        assert (head["task"]["metric"], head["attribution"]["metric"]) == (metric, metric)
+    mi("data", "--from", "bare.jsonl", "-o", "d.jsonl").ok()
+    mi("patch", "d.jsonl", "-m", "model", "--split", "all", "-o", "p.jsonl").ok()
+    assert stream.read("p.jsonl", ("effects",)).head["patching"]["metric"] == "class-prob"
     Path("bad.jsonl").write_text(json.dumps({**rows[0], "answers": ["perhaps"]}) + "\n")
     refused(mi("cache", "-m", "model", "--data", "bad.jsonl"), 3, "'perhaps', which is no class", "no, yes")
     Path("bad.jsonl").write_text(json.dumps({**rows[0], "clean": "good good film"}) + "\n")
@@ -262,6 +272,7 @@ def test_info_lists_the_sites_with_shapes(mi: Session, code: dict[str, Any]) -> 
         (("attribute", "c.jsonl", "--level", "site", "--shard", "1/2"), 2, ["--shard"]),
         (("attribute", "c.jsonl", "--metric", "accuracy"), 2, ["has no gradient"]),
         (("search", "c.jsonl"), 3, ["no graph of edges"]),
+        (("adapter", "probe", "-m", "model"), 3, ["no graph of edges"]),
         (("data", "filter", "c.jsonl", "-m", "model"), 3, ["no graph of edges"]),
         (("prune", "s.jsonl"), 3, ["scores of sites"]),
         (("score", "s.jsonl"), 3, ["no graph of edges"]),

@@ -39,6 +39,13 @@ def need_graph(located: Located, adapter: object = None) -> None:
         )
 
 
+def need_text(located: Located) -> None:
+    """Refuse a model whose class says that it is made for something else than to continue a text."""
+    names = [str(name) for name in located.config().get("architectures") or ()]
+    if located.code is not None or (names and not any(name.endswith((*LANGUAGE_MODELS, *BARE)) for name in names)):
+        need_graph(located)
+
+
 def described(located: Located) -> str:
     """What the model is, for messages."""
     names = located.config().get("architectures") or [located.function if located.code is not None else "module"]
