@@ -60,8 +60,9 @@ def all_notes(new: Head, old: Head) -> Iterator[tuple[str, str]]:
 def _worth_saying(new: Head, old: Head) -> Iterator[tuple[str, str, Any, Any]]:
     yield "model", "another model", model_text(new), model_text(old)
     yield "dtype", "another number format", _part(new, "model").get("dtype"), _part(old, "model").get("dtype")
-    yield "version", "another version of mi", _link(new).get("version"), _link(old).get("version")
-    mine, theirs = _part(_link(new), "env"), _part(_link(old), "env")
+    yield "version", "another version of mi", _versions(new), _versions(old)
+    yield "edited", "edits sealed by mi stamp", _stamps(new), _stamps(old)
+    mine, theirs = _part(_ran(new), "env"), _part(_ran(old), "env")
     for library in LIBRARIES:
         yield "library", f"another version of {library}", mine.get(library), theirs.get(library)
     yield "device", "another device", mine.get("device"), theirs.get("device")
@@ -80,11 +81,23 @@ def _part(head: Head, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _link(head: Head) -> Mapping[str, Any]:
-    """The newest link of the chain: the command that measured."""
-    chain = head.get("chain") or [{}]
-    last = chain[-1]
-    return last if isinstance(last, Mapping) else {}
+def _links(head: Head) -> list[Mapping[str, Any]]:
+    return [link for link in head.get("chain") or [] if isinstance(link, Mapping)]
+
+
+def _ran(head: Head) -> Mapping[str, Any]:
+    """The newest link that ran a model, as what came after only passed its numbers on; else the newest."""
+    links = _links(head)
+    return next((link for link in reversed(links) if "device" in _part(link, "env")), links[-1] if links else {})
+
+
+def _versions(head: Head) -> str | None:
+    """All that took part, in their order."""
+    return ", ".join(dict.fromkeys(str(link.get("version")) for link in _links(head))) or None
+
+
+def _stamps(head: Head) -> int:
+    return sum((link.get("argv") or [None])[0] == "stamp" for link in _links(head))
 
 
 def graph_text(head: Head) -> str | None:

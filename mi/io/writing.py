@@ -192,7 +192,9 @@ def check_output(output: str | None) -> None:
     if path.parent.exists() and not path.parent.is_dir():
         raise RunError(f"cannot write {output}: {path.parent.name} is no folder", "name a file in a folder")
     if not path.parent.is_dir():
-        raise RunError(f"cannot write {output}: there is no folder {path.parent.name}", "make its folder first")
+        raise RunError(
+            f"cannot write {output}: there is no folder {os.path.dirname(str(output))}", "make its folder first"
+        )
     if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise RunError(f"cannot write {output}: you may not write there")
 

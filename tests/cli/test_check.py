@@ -146,6 +146,24 @@ def test_another_version_and_device_are_said(mi: Session) -> None:
     ]
 
 
+def test_an_edit_is_said_and_hides_nothing(mi: Session) -> None:
+    """The link of `mi stamp` is the newest, of this version and of no device; what measured is the one before."""
+    read = stream.read("base.jsonl", ("report",))
+    link = dict(read.head["chain"][-1])
+    link |= {"version": "9.9", "env": {**link["env"], "torch": "9.1", "device": "cuda"}}
+    stream.write("new.jsonl", {**read.head, "chain": [link]}, read.records)
+    edited = mi("view", "--json", "new.jsonl").ok().out.replace(b'"id":', b'"by":"hand","id":')
+    done = mi("stamp", stdin=edited).ok()
+    texts = mi("check", "--baseline", "base.jsonl", stdin=done.out).ok().text.splitlines()[1:]
+    ours = read.head["chain"][-1]["version"]
+    assert [" ".join(text.split()) for text in texts] == [
+        f"note another version of mi: 9.9, {ours}, was {ours}",
+        "note edits sealed by mi stamp: 1, was 0",
+        f"note another version of torch: 9.1, was {read.head['chain'][-1]['env']['torch']}",
+        "note another device: cuda, was not said",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
