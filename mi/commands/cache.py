@@ -108,7 +108,7 @@ def cache(
     from mi.commands.cache_sites import examples_of, of_sites
     from mi.commands.patch_sites import check_executor
     from mi.commands.remote import check, weights_here
-    from mi.core.sitewise.which import sites_only
+    from mi.core.sitewise.which import sites_only, unknown
     from mi.io import stream
     from mi.show.notes import note
     from mi.tasks import subject
@@ -154,7 +154,7 @@ def cache(
         of_examples(asked, examples, head, chosen, loading)
         return
     examples = subject.answered(examples, answers)
-    if remote or device_map:
+    if remote or device_map or (site and unknown(*chosen.kind)):
         check_executor(executor)
         of_sites(wanted, examples, head, chosen, elsewhere)
         return

@@ -77,9 +77,9 @@ def info(
 
 def _of_model(chosen: Chosen, data: str | None, **loading: Any) -> tuple[dict[str, Any], list[Table]]:
     """What the model is made of, and how that is shown."""
-    from mi.core.sitewise.which import sites_only
+    from mi.core.sitewise.which import sites_only, unknown
 
-    if sites_only(*chosen.kind):
+    if sites_only(*chosen.kind) or unknown(*chosen.kind):
         from mi.commands import info_sites
         from mi.core.sitewise.load import load_located as load_sites
 

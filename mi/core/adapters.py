@@ -255,7 +255,9 @@ def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Rol
             said = f"these roles of the nearest, {nearest.families[0]}, cannot be found: {those}{more}"
         else:
             said = f"its parts are called as in {nearest.families[0]}, but may be joined in another way"
-        hint = "'mi adapter probe' finds the roles of this one and writes a file for --adapter"
+        hint = (
+            "'mi adapter probe' finds the roles of this one and writes a file for --adapter; sites need none (--site)"
+        )
         raise MiError(f"no adapter for architecture '{family}'; {said}", hint)
     for record in own:
         if all(_entry(text_config(module), name) == value for name, value in record.when):

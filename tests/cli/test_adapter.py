@@ -60,6 +60,25 @@ def test_without_an_adapter_it_says_what_cannot_be_found(mi: Session, folder: st
     assert "'aurora'" in done.err and "mi adapter probe" in done.err and "embed" in done.err
 
 
+def test_sites_need_no_adapter(mi: Session, data: str) -> None:
+    """A model that nobody knows runs all the same: its modules are sites, in every command that asks for sites."""
+    from transformers import BloomConfig, BloomForCausalLM
+
+    BloomForCausalLM(BloomConfig(vocab_size=WORDS, hidden_size=8, n_layer=2, n_head=2)).save_pretrained("bloom")
+    assert "--site" in mi("cache", "-m", "bloom", "--data", data).err
+    facts = json.loads(mi("info", "-m", "bloom", "--json").ok().text)
+    assert {"transformer.h.0:output", "transformer.h.1.mlp:output"} <= {site["name"] for site in facts["sites"]}
+    site = ("--site", "transformer.h.1:output")
+    mi("cache", "-m", "bloom", "--data", data, *site, "-o", "c.jsonl").ok()
+    cached = stream.read("c.jsonl", ("cache",))
+    assert cached.head["caching"]["sites"] == ["transformer.h.1:output"] and "graph" not in cached.head
+    mi("attribute", "c.jsonl", "--level", "site", "--method", "exact", *site, "--split", "all", "-o", "s.jsonl").ok()
+    (record,) = stream.read("s.jsonl", ("scores",)).records
+    baselines = [record["baseline"] for record in cached.records]
+    change = sum(one["clean"] - one["corrupted"] for one in baselines) / len(baselines)
+    assert record["score"] == pytest.approx(change, rel=1e-3)  # the last block's output is all that the logits read
+
+
 def test_another_adapter_is_another_identity(mi: Session, folder: str, data: str) -> None:
     """What was kept for one record of roles is not given out for another."""
     adapter = probed(mi, folder)

@@ -29,6 +29,16 @@ def sites_only(located: Located, adapter: object = None) -> bool:
     return True
 
 
+def unknown(located: Located, adapter: object = None) -> bool:
+    """Whether no record of roles is known for a language model's configuration: it runs, but has no graph yet."""
+    from mi.core.families import ROLES
+
+    config = located.config()
+    own = [roles for roles in ROLES if str(config.get("model_type")) in roles.families]
+    fits = any(all(config.get(name, value) == value for name, value in roles.when) for roles in own)
+    return adapter is None and not fits
+
+
 def need_graph(located: Located, adapter: object = None) -> None:
     """Refuse a model without a graph of edges where edges are what a command is about."""
     if sites_only(located, adapter):
