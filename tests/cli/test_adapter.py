@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mi.core.sitewise.which import unknown
 from mi.io import stream
+from mi.io.models import Located
 from tests.cli.conftest import Session
 from tests.families.unknown import WORDS, unknown_model
 
@@ -77,6 +79,24 @@ def test_sites_need_no_adapter(mi: Session, data: str) -> None:
     baselines = [record["baseline"] for record in cached.records]
     change = sum(one["clean"] - one["corrupted"] for one in baselines) / len(baselines)
     assert record["score"] == pytest.approx(change, rel=1e-3)  # the last block's output is all that the logits read
+
+
+@pytest.mark.parametrize(
+    ("config", "none_known"),
+    [
+        ({"model_type": "falcon", "new_decoder_architecture": True, "num_ln_in_parallel_attn": None}, False),
+        ({"model_type": "opt", "do_layer_norm_before": False}, True),
+        ({"model_type": "opt"}, False),
+        ({"model_type": "gemma3", "text_config": {}}, False),
+        ({"model_type": "bloom"}, True),
+    ],
+)
+def test_what_a_config_leaves_open_is_no_reason_to_know_no_adapter(
+    tmp_path: Path, config: dict[str, object], none_known: bool
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert unknown(Located("m", None, tmp_path)) == none_known
+    assert not unknown(Located("m", None, tmp_path), adapter=object())
 
 
 def test_another_adapter_is_another_identity(mi: Session, folder: str, data: str) -> None:

@@ -35,7 +35,8 @@ def unknown(located: Located, adapter: object = None) -> bool:
 
     config = located.config()
     own = [roles for roles in ROLES if str(config.get("model_type")) in roles.families]
-    fits = any(all(config.get(name, value) == value for name, value in roles.when) for roles in own)
+    # What a config leaves out, or leaves open, the library fills in when the model is made.
+    fits = any(all(config.get(name) in (None, value) for name, value in roles.when) for roles in own)
     return adapter is None and not fits
 
 
