@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
+from mi.commands.attribute_said import check_missed, missed_of, said_of, warnings
+from mi.commands.attribute_shard import as_shard, rows_taken, set_and_part, shard_asked, tensors_of
 from mi.core import methods
 from mi.errors import UsageError
 from mi.options import Option
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from mi.circuit.partial import Shard
-    from mi.core.attribute import Attribution
     from mi.core.model import Model
     from mi.io.stream import Stream
     from mi.work import Result
@@ -27,7 +25,6 @@ else:
 
 TOP = 500
 PART = 1 / 3  # of a forward that a patch takes on average: it goes on from the block that it touches
-SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
 
 
 def attribute(
@@ -212,13 +209,13 @@ def attribute(
     _check_patching(method, patches, {"on": on, "top": top, "missed-bound": missed_bound})
     if metric and not entry.needs_metric:
         raise UsageError(f"{method} measures nothing, so --metric means nothing to it", "leave --metric away")
-    cut, team = _cut(shard, missed_bound), current()
+    cut, team = shard_asked(shard, missed_bound), current()
     kinds = ("examples", "cache", *(["scores"] if patches else []))
     piped = team.first(lambda: stream.read(file, kinds, work.import_libraries))
     head = piped.head
     ranked = _ranked(piped, on, top)
     if missed_bound:
-        _check_missed(config, ranked)
+        check_missed(config, ranked)
     check(remote, model, head, device_map, device)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
@@ -241,7 +238,7 @@ def attribute(
     begin = str(head.get("model", {}).get("bos", bos)) if bos == "auto" else bos
     read = needs(measure) if entry.needs_metric else dict.fromkeys(needs(measure), False)
     encoded = subject.encoded(examples, rows, chosen, begin, **read)
-    taken = _taken(cut, encoded)
+    taken = rows_taken(cut, encoded)
     if dry_run:
         located = chosen.located.config()
         forwards, backwards = methods.cost(config, (shape := shape_of(located)).n_layers, shape.n_sources)
@@ -293,7 +290,7 @@ def attribute(
                 on_done=team.counting(bar.advance),
                 on_halved=work.say_halved(),
             )
-        said = _said(config, got, len(taken), which, ablation, measure)
+        said = said_of(config, got, len(taken), which, ablation, measure)
         said["memory_budget"] = room.bytes
         said |= replaced.said()
         said["executor"] = ready.executor(executor).name
@@ -301,7 +298,7 @@ def attribute(
             said["only"] = {"n": len(only), "ranked_by": ranked.head["attribution"]["method"]}
         if missed_bound and only is not None:
             with progress(len(encoded), "what was missed") as bar:
-                said["missed"] = _missed(
+                said["missed"] = missed_of(
                     ready,
                     encoded,
                     config,
@@ -318,7 +315,9 @@ def attribute(
                 )
         kept = {key: value for key, value in head.items() if key not in ("mi", "v", "kind", "chain", "caching")}
         made = {**kept, "kind": "scores", "model": {"bos": begin}, "graph": ready.graph.head(), "attribution": said}
-        tensors = _as_shard(made, cut, got, _sets(examples.records, rows, taken), only) if cut else _tensors(got)
+        tensors = (
+            as_shard(made, cut, got, set_and_part(examples.records, rows, taken), only) if cut else tensors_of(got)
+        )
         return work.Result(head=made, records=[], tensors=tensors)
 
     work.produce(
@@ -358,119 +357,6 @@ def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
     return stream.read(on, ("scores",)) if on else None
 
 
-def _said(config: methods.Config, got: Attribution, n: int, which: str, ablation: str, measure: str) -> dict[str, Any]:
-    """What the head says about how the scores were made."""
-    from mi import work
-    from mi.core.team import current
-
-    entry = methods.METHODS[config.method]
-    said: dict[str, Any] = {
-        "method": config.method,
-        "level": config.level,
-        "split": which,
-        "n": n,
-        "plan": work.plan_summary(got.plan),
-        "halved": got.halved,
-    }
-    if current().size > 1:
-        said["ranks"] = current().size
-    if entry.ablations != ():
-        said["ablation"] = ablation
-    if entry.needs_metric:
-        said["metric"] = measure
-    if "rule" in entry.flags:
-        said |= {"steps": config.steps, "rule": config.rule}
-    if config.normalise_layers:
-        said["normalise_layers"] = True
-    if config.direction:
-        said["direction"] = config.direction
-    if config.backward:
-        said["backward"] = list(config.backward)
-    if config.compat:
-        said["compat"] = config.compat
-    if entry.selector:
-        said["selector"] = entry.selector
-    if _is_complete(got):
-        said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
-    return said
-
-
-def _cut(shard: str | None, missed_bound: int | None) -> Shard | None:
-    """What --shard says."""
-    from mi.circuit import partial
-    from mi.core.team import current
-
-    if shard and missed_bound:
-        raise UsageError("--missed-bound needs all examples, and --shard takes some", "leave one of them away")
-    if missed_bound and current().size > 1:
-        raise UsageError("--missed-bound needs all examples in one process", "start it without torchrun")
-    return partial.parse(shard) if shard else None
-
-
-def _taken(cut: Shard | None, encoded: Sequence[Any]) -> np.ndarray:
-    """The places of the examples to score: all, or those of the shard."""
-    import numpy as np
-
-    from mi.circuit import partial
-    from mi.core.shards import deal
-
-    if cut is None or not encoded:
-        return np.arange(len(encoded))
-    partial.check_size(cut, len(encoded))
-    return deal([len(example.clean) for example in encoded], cut.index - 1, cut.of)
-
-
-def _sets(
-    records: Sequence[Mapping[str, Any]], rows: Sequence[int], taken: np.ndarray
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the whole set and the shard's part of it are: how many examples, and their digest."""
-    from mi.io.examples import examples_digest
-
-    def said(chosen: Sequence[int]) -> dict[str, Any]:
-        return {"n": len(chosen), "sha256": examples_digest(records[row] for row in chosen)}
-
-    return said(rows), said([rows[place] for place in taken])
-
-
-def _as_shard(
-    head: dict[str, Any], cut: Shard, got: Attribution, sets: tuple[Any, Any], only: np.ndarray | None
-) -> dict[str, Any]:
-    """Make the head that of a shard; its tensors."""
-    from mi.circuit import partial
-    from mi.io import canonical
-
-    assert got.sums is not None
-    head["attribution"].pop("completeness", None)  # it is of a whole set
-    looked_at = None if only is None else canonical.sha256(only.astype("<i8").tobytes())
-    head["partial"] = partial.head(cut, *sets, looked_at)
-    return {partial.BLOB: partial.tensors(got.sums)}
-
-
-def _check_missed(config: methods.Config, ranked: Stream | None) -> None:
-    if ranked is None:
-        raise UsageError(
-            "--missed-bound is of what --on leaves out, and nothing is left out", "name scores with --on SCORES"
-        )
-    if config.level == "neuron":
-        raise UsageError("--missed-bound is of edges and nodes, not of neurons", "leave it away, or use --level node")
-    if config.direction != "noising":
-        raise UsageError("--missed-bound is of corrupting units, not of restoring them", "use --direction noising")
-
-
-def _missed(
-    ready: Model, encoded: Sequence[Any], config: methods.Config, only: Any, samples: int, **options: Any
-) -> dict[str, Any]:
-    """What the head says about the units that were not looked at."""
-    import numpy as np
-
-    from mi.circuit.levels import Units
-    from mi.core.missed import missed
-
-    units = Units(ready.graph, config.level)
-    found = missed(ready, encoded, config.level, np.setdiff1d(np.arange(units.n), only), samples, **options)
-    return {**asdict(found), "unit": units.name(found.unit)}
-
-
 def _n_units(config: Mapping[str, Any], level: str) -> int:
     """How many edges, nodes or neurons a model of this configuration has."""
     from mi.circuit.importers.edges import side_by_side
@@ -481,39 +367,3 @@ def _n_units(config: Mapping[str, Any], level: str) -> int:
     shape = shape_of(config)
     graph = transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model)
     return Units(graph, level, shape.d_model if level == "neuron" else 0).n
-
-
-def _tensors(got: Attribution) -> dict[str, Any]:
-    import numpy as np
-
-    vectors = {got.level: got.scores.astype(np.float32), f"{got.level}_shards": got.shards, "shard_n": got.shard_n}
-    return {"scores": vectors}
-
-
-def _is_complete(got: Attribution) -> bool:
-    return got.loss_change == got.loss_change and got.attributed == got.attributed  # neither is NaN
-
-
-def warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was missed; and completeness: the input's scores should sum to the change of the loss (spec I3)."""
-    missed = head["attribution"].get("missed")
-    if missed:
-        return [
-            (
-                f"of the {missed['n']:,} {head['attribution']['level']}s not looked at none does more than "
-                f"{missed['largest']:.3g}, at {100 * missed['confidence']:.0f} % confidence; "
-                f"all of them together do {missed['all_together']:.3g}"
-            )
-        ]
-    found = head["attribution"].get("completeness")
-    if not found:
-        return []
-    change, attributed = found["loss_change"], found["attributed"]
-    if abs(attributed - change) <= SHORT_OF_COMPLETE * abs(change):
-        return []
-    return [
-        (
-            f"the input's scores sum to {attributed:.3g} and the loss changes by {change:.3g}: "
-            "more --steps would bring them together"
-        )
-    ]

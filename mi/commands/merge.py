@@ -69,7 +69,7 @@ def merge(
         mi merge --sum part-*.jsonl -o scores.jsonl
     """
     rule = _rule({"mean": mean, "min": least, "max": most, "rank-mean": rank_mean, "sum": total})
-    names = parents.names(files, 1 if rule == "sum" else 2, "merge")
+    names = parents.names(files, 1 if rule == "sum" else 2, "merge", "give all shards" if rule == "sum" else "")
     if rule == "sum":
         if normalise:
             raise UsageError("--normalise means nothing with --sum", "the shards of a run have one scale")
@@ -132,7 +132,7 @@ def _sum(names: Sequence[str], output: str | None, json: bool) -> None:
 
     from mi.circuit import reading
     from mi.commands import merge_sum
-    from mi.commands.attribute import warnings
+    from mi.commands.attribute_said import warnings
     from mi.show.notes import note
     from mi.show.output import emit
 

@@ -27,11 +27,11 @@ class Parent:
     stream: Stream
 
 
-def names(files: Sequence[str] | None, least: int, what: str) -> list[str]:
-    """The files of a command line, at least so many."""
+def names(files: Sequence[str] | None, least: int, what: str, hint: str = "") -> list[str]:
+    """The files of a command line, at least so many. ``hint``: what to give, where it is not just a number."""
     given = list(files or [])
     if len(given) < least:
-        hint = "give two or more" if least == 2 else "give one or more"
+        hint = hint or ("give two or more" if least == 2 else "give one or more")
         raise UsageError(f"{len(given)} file{'s' * (len(given) != 1)} to {what}", f"{hint}; one may be -")
     if given.count(STDIN) > 1:
         raise UsageError("standard input is named twice", "one of the files may be -")

@@ -1,0 +1,110 @@
+"""What `mi attribute` says beside its scores: how they were made, what was not looked at, and what to be warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mi.core import methods
+from mi.errors import UsageError
+
+if TYPE_CHECKING:
+    from mi.core.attribute import Attribution
+    from mi.core.model import Model
+    from mi.io.stream import Stream
+
+SHORT_OF_COMPLETE = 0.25  # of the loss change: more steps are advised beyond it
+
+
+def said_of(
+    config: methods.Config, got: Attribution, n: int, which: str, ablation: str, measure: str
+) -> dict[str, Any]:
+    """What the head says about how the scores were made."""
+    from mi import work
+    from mi.core.team import current
+
+    entry = methods.METHODS[config.method]
+    said: dict[str, Any] = {
+        "method": config.method,
+        "level": config.level,
+        "split": which,
+        "n": n,
+        "plan": work.plan_summary(got.plan),
+        "halved": got.halved,
+    }
+    if current().size > 1:
+        said["ranks"] = current().size
+    if entry.ablations != ():
+        said["ablation"] = ablation
+    if entry.needs_metric:
+        said["metric"] = measure
+    if "rule" in entry.flags:
+        said |= {"steps": config.steps, "rule": config.rule}
+    if config.normalise_layers:
+        said["normalise_layers"] = True
+    if config.direction:
+        said["direction"] = config.direction
+    if config.backward:
+        said["backward"] = list(config.backward)
+    if config.compat:
+        said["compat"] = config.compat
+    if entry.selector:
+        said["selector"] = entry.selector
+    if _is_complete(got):
+        said["completeness"] = {"loss_change": got.loss_change, "attributed": got.attributed}
+    return said
+
+
+def check_missed(config: methods.Config, ranked: Stream | None) -> None:
+    if ranked is None:
+        raise UsageError(
+            "--missed-bound is of what --on leaves out, and nothing is left out", "name scores with --on SCORES"
+        )
+    if config.level == "neuron":
+        raise UsageError("--missed-bound is of edges and nodes, not of neurons", "leave it away, or use --level node")
+    if config.direction != "noising":
+        raise UsageError("--missed-bound is of corrupting units, not of restoring them", "use --direction noising")
+
+
+def missed_of(
+    ready: Model, encoded: Sequence[Any], config: methods.Config, only: Any, samples: int, **options: Any
+) -> dict[str, Any]:
+    """What the head says about the units that were not looked at."""
+    import numpy as np
+
+    from mi.circuit.levels import Units
+    from mi.core.missed import missed
+
+    units = Units(ready.graph, config.level)
+    found = missed(ready, encoded, config.level, np.setdiff1d(np.arange(units.n), only), samples, **options)
+    return {**asdict(found), "unit": units.name(found.unit)}
+
+
+def _is_complete(got: Attribution) -> bool:
+    return got.loss_change == got.loss_change and got.attributed == got.attributed  # neither is NaN
+
+
+def warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was missed; and completeness: the input's scores should sum to the change of the loss (spec I3)."""
+    missed = head["attribution"].get("missed")
+    if missed:
+        return [
+            (
+                f"of the {missed['n']:,} {head['attribution']['level']}s not looked at none does more than "
+                f"{missed['largest']:.3g}, at {100 * missed['confidence']:.0f} % confidence; "
+                f"all of them together do {missed['all_together']:.3g}"
+            )
+        ]
+    found = head["attribution"].get("completeness")
+    if not found:
+        return []
+    change, attributed = found["loss_change"], found["attributed"]
+    if abs(attributed - change) <= SHORT_OF_COMPLETE * abs(change):
+        return []
+    return [
+        (
+            f"the input's scores sum to {attributed:.3g} and the loss changes by {change:.3g}: "
+            "more --steps would bring them together"
+        )
+    ]
