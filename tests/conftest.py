@@ -35,6 +35,12 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
         if name.startswith("MI_") and name not in ("MI_TEST_DATA", "MI_TEST_SEED", "MI_NO_SHAPES", "MI_TRACEBACK"):
             monkeypatch.delenv(name)
+    for name in (
+        "MAKELEVEL",
+        "MAKEFLAGS",
+        "MFLAGS",
+    ):  # `make test` sets them, and a make of a test's own speaks of them
+        monkeypatch.delenv(name, raising=False)
     store = tmp_path / "store"
     monkeypatch.setenv("MI_STORE", str(store))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -22,9 +22,28 @@ from mi.errors import MiError
 MOST_EDGES = 1 << 30  # int32 [2, E] is 8 GB then; the largest models there are have 400 million
 
 
+def layer_receivers(n_heads: int) -> int:
+    """How many receivers a layer has: q, k and v of each head, and the MLP's."""
+    return 3 * n_heads + 1
+
+
+def n_sources(n_layers: int, n_heads: int) -> int:
+    return 1 + n_layers * (n_heads + 1)
+
+
+def n_receivers(n_layers: int, n_heads: int) -> int:
+    return 1 + n_layers * layer_receivers(n_heads)
+
+
+def n_edges(n_layers: int, n_heads: int) -> int:
+    """Of blocks in sequence: layer by layer its heads read what comes before it, its MLP these heads too."""
+    before = n_layers + (n_heads + 1) * n_layers * (n_layers - 1) // 2  # sources before each layer, over all of them
+    return before * layer_receivers(n_heads) + n_layers * n_heads + n_sources(n_layers, n_heads)
+
+
 def most_edges(n_layers: int, n_heads: int) -> int:
     """A bound on the number of edges: half of the pairs of a source and a receiver, and those of one layer."""
-    sources, receivers = 1 + n_layers * (n_heads + 1), 1 + n_layers * (3 * n_heads + 1)
+    sources, receivers = n_sources(n_layers, n_heads), n_receivers(n_layers, n_heads)
     return sources * (receivers + 3 * n_heads + 2) // 2 + sources
 
 

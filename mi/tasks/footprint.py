@@ -168,7 +168,7 @@ def gates(shape: Shape, item: int, batch: Batch, copies: int, backward: bool) ->
     """Peak of one run with a gate on every edge, of so many copies of the batch."""
     rows = batch.tokens * copies
     tables = (2 if backward else 1) * shape.n_sources * shape.d_model * item
-    inputs = (3 * shape.n_heads + 1) * shape.d_model * _wide(item) * (3 if shape.layer_norm else 4) // 2
+    inputs = shape.layer_receivers * shape.d_model * _wide(item) * (3 if shape.layer_norm else 4) // 2
     kept = shape.n_layers * (inputs + activations(shape, item)) if backward else 2 * inputs
     ready = shape.n_layers * (2 * outputs(shape, item) + 2 * shape.d_model * item)
     return rows * (tables + kept) + batch.tokens * ready + batch.examples * copies * logits(shape, item)

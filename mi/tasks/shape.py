@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mi.circuit import transformer
+
 # Families whose MLP is one map, a function and another map; all others multiply a second map by the function.
 UNGATED = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "falcon", "phi", "bloom", "codegen", "stablelm_epoch")
 LAYER_NORM = (*UNGATED, "stablelm", "cohere")
@@ -32,18 +34,19 @@ class Shape:
 
     @property
     def n_sources(self) -> int:
-        return 1 + self.n_layers * (self.n_heads + 1)
+        return transformer.n_sources(self.n_layers, self.n_heads)
 
     @property
     def n_receivers(self) -> int:
-        return 1 + self.n_layers * (3 * self.n_heads + 1)
+        return transformer.n_receivers(self.n_layers, self.n_heads)
+
+    @property
+    def layer_receivers(self) -> int:
+        return transformer.layer_receivers(self.n_heads)
 
     @property
     def n_edges(self) -> int:
-        """Of blocks in sequence: layer by layer its heads read what comes before it, its MLP these heads too."""
-        layers, heads = self.n_layers, self.n_heads
-        before = layers + (heads + 1) * layers * (layers - 1) // 2  # sources before each layer, over all of them
-        return before * (3 * heads + 1) + layers * heads + self.n_sources
+        return transformer.n_edges(self.n_layers, self.n_heads)
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
