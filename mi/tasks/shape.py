@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mi.circuit import transformer
-
 # Families whose MLP is one map, a function and another map; all others multiply a second map by the function.
 UNGATED = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "falcon", "phi", "bloom", "codegen", "stablelm_epoch")
 LAYER_NORM = (*UNGATED, "stablelm", "cohere")
@@ -32,21 +30,31 @@ class Shape:
     def heads_width(self) -> int:
         return self.n_heads * self.d_head
 
+    # The graph's own counts; imported where they are asked for, since they bring numpy.
+
     @property
     def n_sources(self) -> int:
-        return transformer.n_sources(self.n_layers, self.n_heads)
+        from mi.circuit.transformer import n_sources
+
+        return n_sources(self.n_layers, self.n_heads)
 
     @property
     def n_receivers(self) -> int:
-        return transformer.n_receivers(self.n_layers, self.n_heads)
+        from mi.circuit.transformer import n_receivers
+
+        return n_receivers(self.n_layers, self.n_heads)
 
     @property
     def layer_receivers(self) -> int:
-        return transformer.layer_receivers(self.n_heads)
+        from mi.circuit.transformer import layer_receivers
+
+        return layer_receivers(self.n_heads)
 
     @property
     def n_edges(self) -> int:
-        return transformer.n_edges(self.n_layers, self.n_heads)
+        from mi.circuit.transformer import n_edges
+
+        return n_edges(self.n_layers, self.n_heads)
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
