@@ -56,6 +56,10 @@ class Subject:
     def all(self) -> Bool[np.ndarray, " edge"]:
         return np.ones(self.graph.n_edges, dtype=bool)
 
+    def faithful(self, values: Float[np.ndarray, "circuit example"]) -> Float[np.ndarray, " circuit"]:
+        """f of circuits, without intervals."""
+        return np.asarray((values.mean(1) - self.empty.mean()) / self.span)
+
     def effects(self, differences: Float[np.ndarray, "row example"]) -> list[statistics.Estimate]:
         """Mean differences in units of faithfulness."""
         shifted = differences + self.empty  # f takes the empty circuit's metric off again
@@ -226,26 +230,25 @@ def _extra(subject: Subject, run: Run) -> np.ndarray:
     return np.asarray(np.abs((values[: len(found)] - values[len(found) :]).mean(1)))
 
 
-def _tested(subject: Subject, name: str, value: float, p: float, **more: Any) -> Record:
+def _tested(name: str, value: float, p: float, **more: Any) -> Record:
     return {"summary": name, "test": name, "value": value, "p": p, "rejected": p < ALPHA, **more}
 
 
 def _equivalence(subject: Subject, run: Run) -> list[Record]:
     rate, p = hypotheses.equivalence(subject.value, subject.clean)
-    return [_tested(subject, "equivalence", rate, p, n=len(subject.value))]
+    return [_tested("equivalence", rate, p, n=len(subject.value))]
 
 
 def _independence(subject: Subject, run: Run) -> list[Record]:
     (complement,) = run(~subject.mask[None])
     hsic, p = hypotheses.independence(complement, subject.clean)
-    return [_tested(subject, "independence", hsic, p, n=min(len(complement), hypotheses.MOST_KERNEL))]
+    return [_tested("independence", hsic, p, n=min(len(complement), hypotheses.MOST_KERNEL))]
 
 
 def _sufficiency(subject: Subject, run: Run) -> list[Record]:
-    random = (run(subject.random()).mean(1) - subject.empty.mean()) / subject.span
-    own = float((subject.value.mean() - subject.empty.mean()) / subject.span)
-    share, p = hypotheses.beats(own, random)
-    return [_tested(subject, "sufficiency", share, p, random=len(random))]
+    random = subject.faithful(run(subject.random()))
+    share, p = hypotheses.beats(float(subject.faithful(subject.value[None])[0]), random)
+    return [_tested("sufficiency", share, p, random=len(random))]
 
 
 def _necessity(subject: Subject, run: Run) -> list[Record]:
@@ -253,11 +256,11 @@ def _necessity(subject: Subject, run: Run) -> list[Record]:
     values = run(np.concatenate([~subject.mask[None], ~subject.random()]))
     damage = (subject.clean.mean() - values.mean(1)) / subject.span
     share, p = hypotheses.beats(float(damage[0]), damage[1:])
-    return [_tested(subject, "necessity", share, p, random=len(damage) - 1, damage=float(damage[0]))]
+    return [_tested("necessity", share, p, random=len(damage) - 1, damage=float(damage[0]))]
 
 
 def _random(subject: Subject, run: Run) -> list[Record]:
-    random = (run(subject.random()).mean(1) - subject.empty.mean()) / subject.span
+    random = subject.faithful(run(subject.random()))
     low, high = np.percentile(random, [2.5, 97.5])
     numbers = {"value": float(random.mean()), "low": float(low), "high": float(high)}
     return [{"summary": "random", "test": "random", **numbers, "random": len(random), "size": int(subject.mask.sum())}]

@@ -248,7 +248,6 @@ def record_for(module: nn.Module, records: Sequence[Roles] | None = None) -> Rol
     if not own:
         nearest = min(known, key=lambda record: len(missing(module, record)))
         lacking = missing(module, nearest)
-        those = ", ".join(f"{role} ({path})" for role, path in lacking[:4]) + (" and more" if len(lacking) > 4 else "")
         if lacking:
             those = ", ".join(f"{role} ({path})" for role, path in lacking[:4])
             more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
