@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from mi.tasks.encode import Encoded
     from mi.tasks.subject import Examples
 
-OF_CIRCUIT = (
-    "complement",
-    "completeness",
-    "nodes",
-    "minimality",
-    "equivalence",
-    "independence",
-    "sufficiency",
-    "necessity",
-    "random",
-    "gap",
-)
 OF_SCORES = ("random", "gap", "stability")
 
 
@@ -46,7 +34,9 @@ class Asked:
         Raises:
             UsageError: a test that there is not, or that does not apply to this stream.
         """
-        known = (*OF_CIRCUIT, "stability")
+        from mi.circuit.examine import TESTS
+
+        known = (*TESTS, "gap", "stability")
         for name in self.names:
             if name not in known:
                 near = get_close_matches(name, known, n=1)
