@@ -359,11 +359,7 @@ def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
 
 def _n_units(config: Mapping[str, Any], level: str) -> int:
     """How many edges, nodes or neurons a model of this configuration has."""
-    from mi.circuit.importers.edges import side_by_side
     from mi.circuit.levels import Units
-    from mi.circuit.transformer import transformer_graph
-    from mi.tasks.plan import shape_of
+    from mi.tasks.shape import graph_of, shape_of
 
-    shape = shape_of(config)
-    graph = transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model)
-    return Units(graph, level, shape.d_model if level == "neuron" else 0).n
+    return Units(graph_of(config), level, shape_of(config).d_model if level == "neuron" else 0).n

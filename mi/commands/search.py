@@ -326,12 +326,9 @@ def _result(ready: Model, settings: Settings, got: Searched, parts: Mapping[str,
 
 def _size(config: Mapping[str, Any]) -> tuple[int, int]:
     """How many edges and sources a model of this configuration has."""
-    from mi.circuit.importers.edges import side_by_side
-    from mi.circuit.transformer import transformer_graph
-    from mi.tasks.plan import shape_of
+    from mi.tasks.shape import graph_of
 
-    shape = shape_of(config)
-    graph = transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config))
+    graph = graph_of(config)
     return graph.n_edges, graph.n_sources
 
 

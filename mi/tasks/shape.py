@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mi.circuit.graph import Graph
 
 # Families whose MLP is one map, a function and another map; all others multiply a second map by the function.
 UNGATED = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "falcon", "phi", "bloom", "codegen", "stablelm_epoch")
@@ -81,3 +84,12 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         rotary=family not in LEARNED_POSITIONS,
         layer_norm=family in LAYER_NORM,
     )
+
+
+def graph_of(config: Mapping[str, Any]) -> Graph:
+    """The graph of a model with this config.json, without the model."""
+    from mi.circuit.importers.edges import side_by_side
+    from mi.circuit.transformer import transformer_graph
+
+    shape = shape_of(config)
+    return transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model)
