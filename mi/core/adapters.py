@@ -17,16 +17,19 @@ from torch import Tensor, nn
 
 from mi.core.families import ROLES
 from mi.core.norms import Norm
+from mi.core.placement import HERE, Placement, placement_of
 from mi.core.roles import Roles
 from mi.errors import MiError
 
 ATTENTION = "mi"  # the name of ours (`attention`)
 
 
-def _matrix(linear: nn.Module) -> Float[Tensor, "out in"]:
+def _matrix(placement: Placement, linear: nn.Module) -> Float[Tensor, "out in"]:
     """A projection's weight as [out, in], whatever the module's own layout (GPT-2's Conv1D stores [in, out])."""
-    weight = linear.weight
-    return weight.T if type(linear).__name__ == "Conv1D" else weight  # type: ignore[return-value]
+    weight = placement.weight(linear, "weight")
+    if weight is None:
+        raise AttributeError(f"a {type(linear).__name__} has no weight")
+    return weight.T if type(linear).__name__ == "Conv1D" else weight
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Layer:
     n_heads: int
     n_kv_heads: int
     d_head: int
+    placement: Placement = HERE
 
     def part(self, path: str) -> nn.Module:
         return self.block.get_submodule(path)
@@ -48,21 +52,23 @@ class Layer:
         base = f"{self.roles.blocks}.{self.index}"
         return f"{base}.{part}" if part else base
 
-    def _norm(self, path: str | None) -> Norm:
-        return Norm(None if path is None else self.part(path), self.roles.centred, self.roles.unit_offset)
+    def norm(self, path: str | None) -> Norm:
+        """The norm at a path in the block."""
+        module = None if path is None else self.part(path)
+        return Norm(module, self.roles.centred, self.roles.unit_offset, self.placement)
 
     @cached_property
     def attention_norm(self) -> Norm:
-        return self._norm(self.roles.attention_norm)
+        return self.norm(self.roles.attention_norm)
 
     @cached_property
     def mlp_norm(self) -> Norm:
-        return self._norm(self.roles.mlp_norm)
+        return self.norm(self.roles.mlp_norm)
 
     @cached_property
     def attention_post_norm(self) -> Norm:
         """Between what the heads write together, b_O included, and the residual stream."""
-        return self._norm(self.roles.attention_post_norm)
+        return self.norm(self.roles.attention_post_norm)
 
     @cached_property
     def heads_out(self) -> nn.Module:
@@ -102,10 +108,10 @@ class Layer:
 
     def weight(self, which: int) -> Float[Tensor, "kv_or_head d_head d_model"]:
         """W of q (0), k (1) or v (2), a head a row; keys and values keep their grouped heads."""
-        return self._rows(which, _matrix(self._projection(which)))
+        return self._rows(which, _matrix(self.placement, self._projection(which)))
 
     def bias(self, which: int) -> Float[Tensor, "kv_or_head d_head"] | None:
-        bias: Tensor | None = getattr(self._projection(which), "bias", None)
+        bias = self.placement.weight(self._projection(which), "bias")
         return None if bias is None else self._rows(which, bias)
 
     @property
@@ -116,31 +122,31 @@ class Layer:
     def fused_weight(self) -> tuple[Float[Tensor, "receiver d_head d_model"], Float[Tensor, "receiver d_head"] | None]:
         """W and b of q, k and v of every head, as views of the one projection that holds them."""
         (module,) = self.projections
-        bias: Tensor | None = getattr(module, "bias", None)
+        bias = self.placement.weight(module, "bias")
         return (
-            _matrix(module).unflatten(0, (-1, self.d_head)),
+            _matrix(self.placement, module).unflatten(0, (-1, self.d_head)),
             None if bias is None else bias.unflatten(0, (-1, self.d_head)),
         )
 
     def mlp_weights(self) -> list[Float[Tensor, "d_mlp d_model"]]:
         """W of each of the MLP's linear maps of its input."""
-        return [_matrix(self.part(path)) for path in self.roles.mlp_reads]
+        return [_matrix(self.placement, self.part(path)) for path in self.roles.mlp_reads]
 
     def mlp_biases(self) -> list[Float[Tensor, " d_mlp"] | None]:
-        return [getattr(self.part(path), "bias", None) for path in self.roles.mlp_reads]
+        return [self.placement.weight(self.part(path), "bias") for path in self.roles.mlp_reads]
 
     def kv_head(self, head: int) -> int:
         """The key/value head that a query head shares (grouped-query attention)."""
         return head // self.groups
 
-    @cached_property
+    @property
     def output_weight(self) -> Float[Tensor, "head d_head d_model"]:
         """W_O by head: a head writes ``z @ output_weight[head]``."""
-        return _matrix(self.heads_out).T.unflatten(0, (self.n_heads, self.d_head))
+        return _matrix(self.placement, self.heads_out).T.unflatten(0, (self.n_heads, self.d_head))
 
     @property
     def output_bias(self) -> Float[Tensor, " d_model"] | None:
-        return getattr(self.heads_out, "bias", None)
+        return self.placement.weight(self.heads_out, "bias")
 
     def attended(self, z: Float[Tensor, "batch pos heads_x_d_head"]) -> Float[Tensor, "batch pos d_model"]:
         """What the heads write together, b_O included, before a post-norm."""
@@ -160,18 +166,25 @@ class Adapter:
     d_head: int
     d_model: int
     vocab_size: int
+    placement: Placement = HERE
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go, and edits compute."""
+        return self.placement.main or next(self.module.parameters()).device
 
     @property
     def n_layers(self) -> int:
         return len(self.layers)
 
-    @property
+    @cached_property
     def n_positions(self) -> int | None:
         """How many tokens learned positions reach; None where positions are computed."""
         if self.position is None:
             return None
-        table: Any = self.position.weight
-        return int(table.shape[0]) - self.roles.position_offset
+        table = self.placement.weight(self.position, "weight")
+        assert table is not None
+        return len(table) - self.roles.position_offset
 
     @cached_property
     def embed(self) -> nn.Module:
@@ -185,17 +198,22 @@ class Adapter:
         """What learned positions add to the stream, always; None where positions are computed in the attention."""
         if self.position is None:
             return None
-        table: Tensor = self.position.weight  # type: ignore[assignment]
+        table = self.placement.weight(self.position, "weight")
+        assert table is not None
         return table[self.roles.position_offset :][:length]
 
     @cached_property
     def final_norm(self) -> Norm:
         module = self.module.get_submodule(self.roles.final_norm)
-        return Norm(module, self.roles.centred, self.roles.unit_offset)
+        return Norm(module, self.roles.centred, self.roles.unit_offset, self.placement)
 
     @cached_property
     def unembed(self) -> nn.Module:
         return self.module.get_submodule(self.roles.unembed)
+
+    def logits(self, stream: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row vocab"]:
+        """What the model makes of the residual stream after its last block."""
+        return self.capped(self.placement.made(self.unembed, self.final_norm(stream)))
 
     def capped(self, logits: Tensor) -> Tensor:
         """What the model makes of what its unembedding gives: most do nothing."""
@@ -303,24 +321,25 @@ def bind(module: nn.Module, roles: Roles | None = None) -> Adapter:
     if not isinstance(n_heads, int) or n_heads < 1:
         raise MiError(f"the '{family}' adapter does not fit this model: config.{roles.heads} is {n_heads!r}")
     blocks = list(module.get_submodule(roles.blocks).children())
+    placement = placement_of(module)
     try:
-        table: Tensor = module.get_submodule(roles.embed).weight  # type: ignore[assignment]
-        vocabulary = int(getattr(config, "vocab_size", 0)) or len(table)
-        d_model, width = _matrix(blocks[0].get_submodule(roles.heads_out)).shape
+        vocabulary = int(getattr(config, "vocab_size", 0))
+        vocabulary = vocabulary or len(_matrix(placement, module.get_submodule(roles.embed)))
+        d_model, width = _matrix(placement, blocks[0].get_submodule(roles.heads_out)).shape
         d_head = width // n_heads
-        n_kv_heads = _kv_heads(blocks[0], roles, n_heads, d_head)
+        n_kv_heads = _kv_heads(blocks[0], roles, n_heads, d_head, placement)
     except (AttributeError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise MiError(f"the '{family}' adapter does not fit this model: {error}") from None
-    layers = tuple(Layer(index, block, roles, n_heads, n_kv_heads, d_head) for index, block in enumerate(blocks))
-    return Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, vocabulary)
+    layers = tuple(Layer(i, block, roles, n_heads, n_kv_heads, d_head, placement) for i, block in enumerate(blocks))
+    return Adapter(module, roles, layers, n_heads, n_kv_heads, d_head, d_model, vocabulary, placement)
 
 
-def _kv_heads(block: nn.Module, roles: Roles, n_heads: int, d_head: int) -> int:
+def _kv_heads(block: nn.Module, roles: Roles, n_heads: int, d_head: int, placement: Placement) -> int:
     """How many key/value heads the projections have rows for."""
     if len(roles.queries_keys_values) == 3:
-        heads, rest = divmod(len(_matrix(block.get_submodule(roles.queries_keys_values[1]))), d_head)
+        heads, rest = divmod(len(_matrix(placement, block.get_submodule(roles.queries_keys_values[1]))), d_head)
     else:
-        rows = len(_matrix(block.get_submodule(roles.queries_keys_values[0])))
+        rows = len(_matrix(placement, block.get_submodule(roles.queries_keys_values[0])))
         heads, rest = divmod(rows - n_heads * d_head, 2 * d_head)
     if rest or heads < 1 or n_heads % heads:
         raise AttributeError(f"{n_heads} query heads of width {d_head} do not go with its keys and values")

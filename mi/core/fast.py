@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from mi.core.adapters import Adapter
 from mi.core.executor import Edit, Port, patterns_seen
 from mi.core.fitting import fitted
+from mi.core.placement import placed
 
 
 def at_read(hidden: Float[Tensor, "batch pos d_model"], read: Int[Tensor, " batch"]) -> Float[Tensor, "batch d_model"]:
@@ -35,14 +36,16 @@ class FastExecutor:
         # The unembedding is the largest matrix of a small model: give it the one position that is read.
         only_read = Edit(self._unembed, lambda hidden: at_read(hidden, read))
         at_ports = fitted(self._adapter, [edit for edit in edits if edit.port.side != "pattern"], len(ids))
-        with hooked(self._module, [*at_ports, only_read]), patterns_seen(self._module, edits):
+        seen = patterns_seen(self._module, placed(self._adapter.placement, edits))
+        with hooked(self._adapter, [*at_ports, only_read]), seen:
             logits: Tensor = self._module(input_ids=ids, use_cache=False).logits
         return logits
 
 
 @contextmanager
-def hooked(module: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
-    """Inside the ``with``, the module runs under the edits."""
+def hooked(adapter: Adapter, edits: Sequence[Edit]) -> Iterator[None]:
+    """Inside the ``with``, the adapter's module runs under the edits."""
+    module, edits = adapter.module, placed(adapter.placement, edits)
     handles: list[RemovableHandle] = []
     try:
         for edit in edits:

@@ -16,6 +16,7 @@ from mi.core.adapters import Adapter
 from mi.core.executor import Edit, Port, Side, patterns_seen
 from mi.core.fast import at_read
 from mi.core.fitting import fitted
+from mi.core.placement import placed
 from mi.core.rules import activations, product_reader
 
 SIDES: tuple[Side, Side] = ("in", "out")
@@ -41,9 +42,11 @@ class GenericExecutor:
         unembed = self._adapter.roles.unembed
         only_read = Edit(Port(unembed, "in"), lambda hidden: at_read(hidden, read))
         traced = fitted(self._adapter, [edit for edit in edits if edit.port.side != "pattern"], len(ids))
-        ordered = sorted([*traced, only_read], key=lambda edit: self._order[edit.port])
+        traced = placed(self._adapter.placement, [*traced, only_read])
+        ordered = sorted(traced, key=lambda edit: self._order[edit.port])
         steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
-        with patterns_seen(self._adapter.module, edits), self._wrapper.trace({"input_ids": ids}, use_cache=False):
+        seen = patterns_seen(self._adapter.module, placed(self._adapter.placement, edits))
+        with seen, self._wrapper.trace({"input_ids": ids}, use_cache=False):
             for envoy, edit in steps:
                 if edit.port.side == "in":
                     value = edit.function(envoy.input)

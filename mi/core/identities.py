@@ -98,7 +98,7 @@ def _run(adapter: Adapter, executor: Executor, strict: bool) -> list[Finding]:
 
 
 def _check(adapter: Adapter, executor: Executor, judge: _Judge) -> None:
-    device = next(adapter.module.parameters()).device
+    device = adapter.device
     generator = torch.Generator().manual_seed(0)
     length = min(LENGTH, adapter.n_positions or LENGTH)
     ids = torch.randint(adapter.vocab_size, (2, length), generator=generator).to(device)

@@ -26,7 +26,9 @@ from mi.core.generic import GenericExecutor
 from mi.core.grouping import ungroup
 from mi.core.layout import Layout, layout
 from mi.core.memory import is_out_of_memory
+from mi.core.placement import stored_tensor
 from mi.core.roles import Roles
+from mi.core.sitewise import spread
 from mi.core.sitewise.which import need_graph
 from mi.errors import MiError, UsageError
 from mi.io.models import Located, locate
@@ -53,7 +55,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        """Where inputs go, and scores are computed."""
+        return self.adapter.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,16 +118,20 @@ def load_located(
     allow_pickle: bool = False,
     tf32: bool = False,
     adapter: Mapping[str, Any] | None = None,
+    device_map: str | None = None,
 ) -> Model:
-    """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own."""
+    """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own;
+    ``device_map``: how it is spread over devices (`spread`).
+    """
     need_graph(located, adapter)
     runtime.settle(tf32)
     on, number = runtime.device(device), runtime.dtype(dtype)
     roles = None if adapter is None else records.for_family(adapter, str(located.config().get("model_type")))
     how = implementation(located.config()) if roles is None else roles.implementation
-    module = read_module(located, number, trust_remote_code, allow_pickle, how)
+    apart = {} if device_map is None else spread.options(device_map)
+    module = read_module(located, number, trust_remote_code, allow_pickle, how, **apart)
     tokenizer = load_tokenizer(located)
-    model = wrap(module.to(on), tokenizer, located.id, roles)
+    model = wrap(module.to(on) if device_map is None else module, tokenizer, located.id, roles)
     known = {"revision": located.revision, "weights": located.digest()}
     return replace(model, identity={**model.identity, **known})
 
@@ -136,10 +143,15 @@ def load_tokenizer(located: Located) -> Tokenizer | None:
 
 
 def read_module(
-    located: Located, dtype: torch.dtype | None, trust_remote_code: bool, allow_pickle: bool, how: str | None
+    located: Located,
+    dtype: torch.dtype | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    how: str | None,
+    **options: Any,
 ) -> nn.Module:
     """The module of a language model with its weights. ``how`` it attends: a name that transformers knows, or None for
-    the model's own."""
+    the model's own. ``options`` say where it goes."""
     from transformers import AutoModelForCausalLM
 
     attention.register()
@@ -151,6 +163,7 @@ def read_module(
         allow_pickle,
         attn_implementation=how,
         trust_remote_code=trust_remote_code,
+        **options,
     )
 
 
@@ -194,9 +207,9 @@ def from_pretrained(
 
 def _refuse_broken(module: nn.Module, located: Located) -> None:
     """NaN or Inf in a weight is named here, where it is, not where it first shows."""
-    for name, parameter in module.named_parameters():
-        if parameter.is_meta:  # it lies on a disk, and is read when it is used
-            continue
+    for name, _ in module.named_parameters():
+        holder, _, own = name.rpartition(".")
+        parameter = stored_tensor(module.get_submodule(holder), own)
         # A sum is NaN or Inf if any term is, and needs no copy of the parameter.
         if not bool(torch.isfinite(parameter.detach().sum(dtype=torch.float32))):
             bad = (~torch.isfinite(parameter)).nonzero()

@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mi.core.placement import HERE, Placement
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -28,14 +30,18 @@ class Norm:
     module: nn.Module | None
     centred: bool
     unit_offset: bool = False  # gamma is 1 + weight
+    placement: Placement = HERE
 
     def __call__(self, x: Tensor) -> Tensor:
         """What the module makes of x, whatever edits a run has hung on it."""
-        return x if self.module is None else self.module.forward(x)
+        return x if self.module is None else self.placement.made(self.module, x)
 
     @property
     def there(self) -> bool:
         return self.module is not None
+
+    def parameter(self, name: str) -> Float[Tensor, " d_model"] | None:
+        return None if self.module is None else self.placement.weight(self.module, name)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def epsilon(norm: Norm) -> float:
 
 def gain(norm: Norm, dtype: torch.dtype) -> Float[Tensor, " d_model"] | None:
     """gamma; None where it is 1."""
-    weight: Tensor | None = getattr(norm.module, "weight", None)
+    weight = norm.parameter("weight")
     if weight is None:
         return None
     return 1.0 + weight.to(dtype) if norm.unit_offset else weight.to(dtype)
@@ -110,6 +116,6 @@ def folded_bias(
     norm: Norm, weight: Float[Tensor, "head d_head d_model"], bias: Tensor | None, dtype: torch.dtype
 ) -> Float[Tensor, "head d_head"]:
     """The part of ``W norm(x) + b`` that does not depend on x: b + W beta."""
-    beta = getattr(norm.module, "bias", None)
+    beta = norm.parameter("bias")
     total = weight.new_zeros(weight.shape[:2], dtype=dtype) if bias is None else bias.to(dtype)
     return total if beta is None else total + weight.to(dtype) @ beta.to(dtype)

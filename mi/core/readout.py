@@ -51,18 +51,16 @@ class Readout:
         """
         adapter = self._model.adapter
         with torch.inference_mode():
-            ours = adapter.capped(adapter.unembed(adapter.final_norm(stream)))
+            ours = adapter.logits(stream)
         same_logits(ours, logits, "exact patching does not know how to; use another method")
 
     def _logits(self, stream: Tensor) -> Float[Tensor, "row token"]:
         adapter = self._model.adapter
-        normed = adapter.final_norm(stream)
         if self._columns is None:
-            return adapter.capped(adapter.unembed(normed))
-        weight: Tensor = adapter.unembed.weight  # type: ignore[assignment]
-        bias: Tensor | None = getattr(adapter.unembed, "bias", None)
-        bias = None if bias is None else bias[self._columns]
-        return adapter.capped(torch.nn.functional.linear(normed, weight[self._columns], bias))
+            return adapter.logits(stream)
+        weight, bias = (adapter.placement.weight(adapter.unembed, n, self._columns) for n in ("weight", "bias"))
+        assert weight is not None
+        return adapter.capped(torch.nn.functional.linear(adapter.final_norm(stream), weight, bias))
 
 
 def same_logits(ours: Float[Tensor, "row vocab"], logits: Float[Tensor, "row vocab"], hint: str) -> None:

@@ -51,7 +51,7 @@ def _forward(model: Model, ids: Tensor, cache: Any) -> None:
     """The model's own run, for what it does to a cache or hands its blocks; its logits are not wanted."""
     kept: dict[str, Any] = {"use_cache": False} if cache is None else {"use_cache": True, "past_key_values": cache}
     one = Edit(Port(model.adapter.roles.unembed, "in"), lambda hidden: hidden[:, :1])
-    with hooked(model.module, [one]):
+    with hooked(model.adapter, [one]):
         model.module(input_ids=ids, **kept)
 
 
@@ -112,10 +112,10 @@ class Resume:
                 narrow.append(Edit(ports.mlp_in(last), self.at_read))
             if block < last.index:  # else the edits say what its projections give
                 narrow += self._queries_at_read(last)
-        with hooked(self._model.module, fitted(adapter, [*edits, *narrow], len(hidden))):
+        with hooked(adapter, fitted(adapter, [*edits, *narrow], len(hidden))):
             for layer in adapter.layers[block:]:
                 hidden = self._run(layer, hidden)
-        return self.at_read(hidden)[:, 0]
+        return self.at_read(adapter.placement.whole(Port(last.path(), "out"), hidden))[:, 0]
 
     def _run(self, layer: Layer, hidden: Tensor) -> Tensor:
         arguments, keywords = self._arguments[layer.index]
@@ -147,7 +147,7 @@ class Resume:
 
     def block(self, hidden: Float[Tensor, "row pos d_model"], index: int, edits: Sequence[Edit]) -> None:
         """Run one block for what the ``edits`` see."""
-        with hooked(self._model.module, fitted(self._model.adapter, edits, len(hidden))):
+        with hooked(self._model.adapter, fitted(self._model.adapter, edits, len(hidden))):
             self._run(self._model.adapter.layers[index], hidden)
 
     def at_read(self, hidden: Float[Tensor, "row pos width"]) -> Float[Tensor, "row 1 width"]:

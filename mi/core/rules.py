@@ -107,7 +107,7 @@ def _norms(layer: Layer) -> dict[str, norms.Norm]:
     """The norms between the residual stream and what reads or writes it, by their paths in the block."""
     roles = layer.roles
     paths = (roles.attention_norm, roles.mlp_norm, roles.attention_post_norm, roles.mlp_post_norm)
-    return {path: norms.Norm(layer.part(path), roles.centred, roles.unit_offset) for path in paths if path}
+    return {path: layer.norm(path) for path in paths if path}
 
 
 def _by(rule: Rule, seen: list[Tensor]) -> Callable[[Tensor], Tensor | None]:

@@ -244,7 +244,7 @@ class _Pair:
 
     def _unembedded(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         adapter = self._model.adapter
-        return adapter.capped(adapter.unembed(adapter.final_norm(hidden)))
+        return adapter.logits(hidden)
 
     def _put(
         self, value: Float[Tensor, "row pos width"], place: _Place, cells: Sequence[Cell]

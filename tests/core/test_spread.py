@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mi.core.sitewise import load, spread
 from mi.core.sitewise.attribute import attribute_sites
@@ -55,14 +54,6 @@ def test_numbers_are_those_of_one_device(name: str, seed: int, tmp_path: Path) -
         here, there = (attribute_sites(m, case.examples, config, **options) for m in (case.model, apart))
         np.testing.assert_allclose(there.value, here.value, rtol=0, atol=1e-12)
         assert np.abs(here.value).max() > 0
-
-
-def test_inputs_go_where_the_first_module_is() -> None:
-    module = torch.nn.Linear(2, 2)
-    assert spread.first_device(module) is None
-    for placed, device in (({"a": "disk", "b": 0}, "cpu"), ({"a": 1, "b": "cpu"}, "cuda:1"), ({"a": "cpu"}, "cpu")):
-        module.hf_device_map = placed
-        assert str(spread.first_device(module)) == device
 
 
 @pytest.mark.parametrize(

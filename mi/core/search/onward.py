@@ -61,7 +61,7 @@ class Onward:
         for layer, own in zip(adapter.layers[block:], places.layers[block:], strict=True):
             self._resume.block(nothing, layer.index, run.layer_edits(layer, own))
         hidden = self._resume.at_read(run.final())[:, 0]
-        return adapter.capped(adapter.unembed(adapter.final_norm(hidden)))
+        return adapter.logits(hidden)
 
 
 def _minus(a: Outputs, b: Outputs) -> Outputs:

@@ -18,6 +18,7 @@ from torch import nn
 
 from mi.core import runtime
 from mi.core.model import from_pretrained
+from mi.core.placement import main_device
 from mi.core.sitewise import spread
 from mi.errors import MiError, UsageError
 from mi.io.models import Located
@@ -49,7 +50,7 @@ class Module:
         with warnings.catch_warnings():
             # BERT calls a submodule `output`, as nnsight calls what a module puts out: `envoys` finds it all the same.
             warnings.simplefilter("ignore")
-            return NNsight(self.module) if spread.first_device(self.module) is None else spread.wrapped(self.module)
+            return NNsight(self.module) if main_device(self.module) is None else spread.wrapped(self.module)
 
     @cached_property
     def envoys(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Module:
         """Where inputs are made, and what is read is measured."""
         if self.remote is not None:
             return torch.device("cpu")
-        return spread.first_device(self.module) or next(self.module.parameters()).device
+        return main_device(self.module) or next(self.module.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:

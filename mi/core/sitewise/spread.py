@@ -1,6 +1,6 @@
 """A model spread over several devices, or partly left on a disk, by accelerate.
 
-Flows in: the word or the file of ``--device-map``. Flows out: what `from_pretrained` is told, and where inputs go.
+Flows in: the word or the file of ``--device-map``. Flows out: what `from_pretrained` is told.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mi.core.placement import main_device
 from mi.errors import MiError, RunError, UsageError
 
 WORDS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -54,15 +55,6 @@ def _of_file(name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def first_device(module: nn.Module) -> torch.device | None:
-    """Where the inputs of a spread module go; None where it is on one device."""
-    placed = getattr(module, "hf_device_map", None)
-    if not placed:
-        return None
-    first = next(iter(placed.values()))
-    return torch.device("cpu" if first == "disk" else f"cuda:{first}" if isinstance(first, int) else first)
-
-
 def wrapped(module: nn.Module) -> Any:
     """nnsight's view of a spread module. nnsight moves inputs to where the first parameter is, and that of a layer on a
     disk is nowhere."""
@@ -71,6 +63,6 @@ def wrapped(module: nn.Module) -> Any:
     class Spread(NNsight):
         @property
         def device(self) -> torch.device | None:
-            return first_device(self._module)
+            return main_device(self._module)
 
     return Spread(module)
