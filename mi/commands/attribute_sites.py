@@ -138,6 +138,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
             "executor": "generic",
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": loading.budget.bytes,
             **_flags(config),
         }
         digest = canonical.sha256("\n".join(names).encode())

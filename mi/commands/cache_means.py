@@ -97,6 +97,7 @@ def _make(
             "positions": max(lengths) if asked.by_position else 1,
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": loading.budget.bytes,
             **source,
         }
         return work.Result(

@@ -87,6 +87,7 @@ def of_sites(asked: Request, examples: Examples, head: Mapping[str, Any], chosen
             "accuracy": float(got.right.mean()),
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": loading.budget.bytes,
         }
         if asked.sites:
             caching |= {"sites": got.sites, "positions": asked.positions, "runs": asked.runs}

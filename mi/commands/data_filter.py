@@ -21,6 +21,7 @@ def data_filter(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
@@ -47,7 +48,9 @@ def data_filter(
     from mi.show.notes import note
     from mi.show.output import emit
     from mi.tasks import subject
+    from mi.tasks.budget import parse
 
+    room = parse(memory_budget)
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
     chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle, adapter=adapter)
     need_graph(*chosen.kind)
@@ -56,8 +59,8 @@ def data_filter(
         if not record.get("answers"):
             raise MiError("no answers, so nothing to get right", place=came.place(index))
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, need_answers=False)
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
-    right, kind = which_are_right(encoded, chosen, loading, batch_size, executor)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
+    right, halved, kind = which_are_right(encoded, chosen, loading, batch_size, executor)
     plain = [{key: value for key, value in record.items() if key != "baseline"} for record in examples.records]
     kept = [record for record, is_right in zip(plain, right, strict=True) if is_right]
     name = chosen.located.id
@@ -74,7 +77,7 @@ def data_filter(
             "sha256": examples_digest(kept),
             "n": split_counts(kept),
             "source": {
-                "filter": {"model": name, "weights": chosen.weights},
+                "filter": {"model": name, "weights": chosen.weights, "halved": halved},
                 "of": came.head.get("examples", {}).get("source", {}),
             },
         },
@@ -85,8 +88,8 @@ def data_filter(
 
 def which_are_right(
     encoded: Sequence[Encoded], chosen: Chosen, loading: Loading, batch_size: int | None, executor: str
-) -> tuple[list[bool], str]:
-    """For each example whether the model is right, and the kind of device that said so."""
+) -> tuple[list[bool], int, str]:
+    """For each example whether the model is right; how often a batch did not fit; and the kind of device."""
     from mi import work
     from mi.core.baseline import baselines
     from mi.core.session import opened
@@ -103,7 +106,7 @@ def which_are_right(
             on_done=bar.advance,
             on_halved=work.say_halved(),
         )
-        return [bool(is_right) for is_right in got.right], model.device.type
+        return [bool(is_right) for is_right in got.right], got.halved, model.device.type
 
 
 def how_many(every: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]) -> str:

@@ -86,6 +86,7 @@ def mib_run(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     matrix: Annotated[
         bool, options.Option("--matrix", help="Write the Makefile of all cells, or those of --model and --task.")
     ] = False,
@@ -128,7 +129,8 @@ def mib_run(
     folder = _folder(into or "mib", cell)
     limit = number or benchmark.EXAMPLES.get(task, benchmark.OTHER_EXAMPLES)
     shared = _words({"--device": device if device != "auto" else None, "--dtype": dtype if dtype != "auto" else None,
-                     "--batch-size": batch_size})  # fmt: skip
+                     "--batch-size": batch_size,
+                     "--memory-budget": memory_budget if memory_budget != "1GB" else None})  # fmt: skip
     which = _words({"-m": ref, "--revision": revision})
     stages = [
         ["data", "--from", str(_data(task, data)), *which, "--skip"],

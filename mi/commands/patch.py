@@ -62,6 +62,7 @@ def patch(
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
     batch_size: options.BatchSize = None,
+    memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
     remote: options.Remote = None,
     device_map: options.DeviceMap = None,
@@ -102,13 +103,15 @@ def patch(
     from mi.errors import UsageError
     from mi.io import stream
     from mi.show.notes import note
-    from mi.tasks import subject
+    from mi.tasks import footprint, subject
+    from mi.tasks.budget import parse
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
     if noising and denoising:
         raise UsageError("--noising and --denoising are two directions", "give one of them")
     direction = "denoising" if denoising else "noising"
+    room = parse(memory_budget)
     named = site or []
     everywhere = _of_every_layer(named)
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
@@ -119,7 +122,7 @@ def patch(
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
     apart = remote or device_map
     if apart and (everywhere or not named):
         named, everywhere = of_modules(everywhere), []
@@ -143,7 +146,7 @@ def patch(
         lengths = [len(example.clean) for example in encoded]
         config = chosen.located.config()
         forwards = 2 + _places(config, part, axes, max(lengths))
-        note(cost(lengths, config, dtype, batch_size, forwards).text())
+        note(cost(lengths, config, dtype, batch_size, forwards, memory=footprint.sites, budget=room).text())
         return
 
     def compute(ready: Model) -> Result:
@@ -174,6 +177,7 @@ def patch(
             "executor": ready.executor(executor).name,
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": room.bytes,
             "clean": float(got.clean.mean()),
             "corrupted": float(got.corrupted.mean()),
         }

@@ -87,6 +87,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
             "executor": "generic",
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
+            "memory_budget": loading.budget.bytes,
             "clean": float(got.clean.mean()),
             "corrupted": float(got.corrupted.mean()),
         }

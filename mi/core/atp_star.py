@@ -20,7 +20,7 @@ the clean run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,7 +37,7 @@ from mi.core.gradients import GradientRecorder, ReceiverGradients
 from mi.core.job import Job, Scored
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
-from mi.core.qk_fix import QKFix
+from mi.core.qk_fix import Change, QKFix
 from mi.core.receivers import ungroup_edits
 from mi.core.resume import first_position
 from mi.errors import MiError
@@ -66,17 +66,28 @@ def run(job: Job, batch: Batch) -> Scored:
     with torch.no_grad():
         first = first_position(model, batch.first_difference if job.instead.from_corrupted else 0)
         fix = QKFix(model, batch, clean.stream, clean.outputs, difference, first)
-        for change in fix.changes():
-            after = [j for j in at_z if j is None or j > change.layer]
-            gradients = torch.stack([at_z[j][change.layer][:, first:] for j in after])
-            gradients = gradients.unflatten(-1, change.z.shape[-2:]).to(model.compute_dtype)
-            effect = torch.einsum("sbthd,jbthd->jbsh", change.z.to(model.compute_dtype), gradients).double()
-            columns = model.layout.layers[change.layer].receivers
-            n = model.adapter.n_heads
-            own = slice(columns[change.which * n], columns[change.which * n] + n)
-            for dropped, values in zip(after, effect, strict=True):
-                tally.add(values, change.sources, own, change.layer, dropped)
+        for sources, first_layer in fix.groups():
+
+            def mix(some: Sequence[int], first_layer: int = first_layer) -> None:
+                own = range(some[0], some[-1] + 1)
+                found = [(change, _effects(model, change, at_z, first)) for change in fix.changes(own, first_layer)]
+                for change, effects in found:  # once all of them are there, or none counts
+                    tally.add_fixed(change, effects)
+
+            job.side.run(sources, len(batch), mix)
     return Scored(tally.scores(), clean.loss)
+
+
+_Effects = dict[int | None, Float[Tensor, "batch source head"]]
+
+
+def _effects(model: Model, change: Change, at_z: dict[int | None, list[Tensor]], first: int) -> _Effects:
+    """<what a head mixes, less what it mixed, the gradient there>, for each dropped layer that is not before it."""
+    dtype, after = model.compute_dtype, [j for j in at_z if j is None or j > change.layer]
+    gradients = torch.stack([at_z[j][change.layer][:, first:] for j in after])
+    gradients = gradients.unflatten(-1, change.z.shape[-2:]).to(dtype)
+    effect = torch.einsum("sbthd,jbthd->jbsh", change.z.to(dtype), gradients).double()
+    return dict(zip(after, effect, strict=True))
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,14 @@ class _Tally:
             return
         of_node = (values * self._real[sources, columns]).sum(-1)
         self._sum[slice(0, alike) if dropped is None else _one(dropped), :, sources] += of_node
+
+    def add_fixed(self, change: Change, effects: _Effects) -> None:
+        """Edges into the queries, or the keys, of one layer."""
+        n, columns = self._model.adapter.n_heads, self._model.layout.layers[change.layer].receivers
+        own = slice(columns[change.which * n], columns[change.which * n] + n)
+        sources = slice(change.sources.start, change.sources.stop)
+        for dropped, values in effects.items():
+            self.add(values, sources, own, change.layer, dropped)
 
     def scores(self) -> Float[Tensor, "batch unit"]:
         n_layers, places = self._n_layers, self._model.layout

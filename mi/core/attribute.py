@@ -18,7 +18,7 @@ from mi.circuit.levels import Units
 from mi.circuit.sums import Sums, whole
 from mi.core import batches, methods, replacement
 from mi.core.job import Job, Scored
-from mi.core.memory import halving
+from mi.core.memory import SideBySide, halving
 from mi.core.methods import Config, Method
 from mi.core.metrics import METRICS, Metric, metric_named
 from mi.core.model import Model
@@ -130,7 +130,8 @@ def attribute(
         ablation, model, runner, examples, plan(team.mine(every, lengths)), on_halved, given, team
     )
     bar = _Bar(on_done)
-    job = Job(model, runner, config, chosen, instead, [example.id for example in examples], only, bar.advance)
+    ids, side = [example.id for example in examples], SideBySide(on_halved)
+    job = Job(model, runner, config, chosen, instead, ids, only, bar.advance, side)
     divisor = _reference_batches(len(examples), batch_size) if compat == "mib" else None
     total = _Total(job, entry, examples, divisor)
 
@@ -141,7 +142,7 @@ def attribute(
 
     mine = team.mine(every if part is None else np.sort(part), lengths)
     done, halved = halving(plan(mine), work, on_halved)
-    return total.attribution(team.found(Found(total.sums(mine), done, halved)))
+    return total.attribution(team.found(Found(total.sums(mine), done, halved + side.halved)))
 
 
 def _plan(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mi.core.model import Model
 from mi.errors import MiError
+from mi.tasks import footprint
 from mi.tasks.encode import Encoded
 from mi.tasks.plan import STEPS, plan
 from mi.tasks.shape import Shape, shape_of
@@ -93,6 +94,11 @@ def plan_for(
             f"a prompt has {longest} tokens and the model has {adapter.n_positions} positions", "use shorter examples"
         )
     return plan(lengths, shape(model), model.dtype.itemsize, batch_size, model.budget, steps)
+
+
+def copies_at_once(model: Model, tokens: int) -> int:
+    """How many copies of a batch of so many tokens run side by side within the model's budget; one at least."""
+    return max(1, footprint.side_by_side(shape(model), model.dtype.itemsize, model.budget) // tokens)
 
 
 def shape(model: Model) -> Shape:

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from mi.core import ports, replacement
 from mi.core.adapters import Adapter, Layer
-from mi.core.batches import Batch
+from mi.core.batches import Batch, copies_at_once
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import Layout
+from mi.core.memory import SideBySide
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
@@ -36,7 +37,6 @@ from mi.core.resume import Resume, first_position
 from mi.core.touched import Touched, holds
 
 APART = 1e-5  # of the largest entry of a mix
-ROW_TOKENS = 4096  # rows x positions that run side by side
 DIRECTIONS = ("noising", "denoising")
 
 
@@ -82,16 +82,24 @@ def exact(
     patches: Patches,
     direction: str = "noising",
     on_done: Callable[[int], None] = lambda n: None,
+    side: SideBySide | None = None,
 ) -> tuple[Float[np.ndarray, "batch patch"], Float[np.ndarray, " batch"]]:
-    """Scores of every patch on every example, and the metric of the clean run."""
+    """Scores of every patch on every example, and the metric of the clean run. ``side`` says how many patches run side
+    by side where memory runs out.
+    """
     base = _Base(model, executor, metric, instead, batch, direction)
     scores = np.zeros((len(batch), len(patches)))
     sign = 1.0 if direction == "noising" else -1.0
-    for rows in base.chunks(patches):
+
+    def work(rows: Sequence[int]) -> None:
         with torch.inference_mode():
-            metrics = base.run(patches.take(rows))
+            metrics = base.run(patches.take(np.asarray(rows)))
         scores[:, rows] = sign * (base.metric - metrics.double()).cpu().numpy().T
         on_done(len(rows))
+
+    at_once = side or SideBySide()
+    for rows in base.chunks(patches):
+        at_once.run(rows, len(batch), work)
     return scores, base.clean_metric.double().cpu().numpy()
 
 
@@ -154,14 +162,14 @@ class _Base:
         self._resume.verify(self._seen.stream[0], end)
         self._readout.check(end, clean_logits if direction == "noising" else logits)
 
-    def chunks(self, patches: Patches) -> Iterator[np.ndarray]:
+    def chunks(self, patches: Patches) -> Iterator[list[int]]:
         """Rows of patches that start at one stage, neighbours reading alike, few enough to run side by side."""
         stages = self._stages.of(patches)
         order = np.lexsort((patches.source, patches.receiver, stages))
-        most = max(1, ROW_TOKENS // (len(self._batch) * self._resume.length))
+        most = copies_at_once(self._model, len(self._batch) * self._resume.length)
         for alike in np.split(order, np.flatnonzero(np.diff(stages[order])) + 1):
             for start in range(0, len(alike), most):
-                yield alike[start : start + most]
+                yield alike[start : start + most].tolist()
 
     def run(self, patches: Patches) -> Float[Tensor, "patch batch"]:
         """The metric under each patch; all of them start at one stage."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from mi.core import replacement
 from mi.core.batches import Batch
 from mi.core.executor import Executor
+from mi.core.memory import SideBySide
 from mi.core.methods import Config
 from mi.core.metrics import Metric
 from mi.core.model import Model
@@ -42,6 +43,7 @@ class Job:
     ids: Sequence[str]  # of the examples, by row
     only: Int[np.ndarray, " chosen"] | None = None  # the units to score, where a method takes them one by one
     advance: Callable[[float], None] = lambda n: None  # told of parts of examples that are done
+    side: SideBySide = field(default_factory=SideBySide)  # of the methods that run copies of a batch
 
     def measure(self, logits: Tensor, batch: Batch, reference: Tensor) -> Float[Tensor, " batch"]:
         """The metric, in the dtype of scores. ``reference`` are the clean run's logits."""

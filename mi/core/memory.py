@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,7 @@ SIGNS = ("DefaultCPUAllocator", "Cannot allocate memory", "can't start new threa
 
 
 ONE_TOO_MANY = "out of memory with a batch of one example"
+LESS = "use shorter examples, --dtype bfloat16, a smaller --memory-budget or a larger device"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -42,23 +44,60 @@ def halving(
         if len(rows) > most:
             todo += [rows[most:], rows[:most]]
             continue
-        failed = False
-        try:
-            work(rows)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            failed = True
-        # Outside the except block: the traceback would keep the failed batch's tensors alive.
-        if not failed:
+        if _fits(work, rows):
             done.append(rows)
             continue
         if len(rows) == 1:
-            raise RunError(ONE_TOO_MANY, "use shorter examples, --dtype bfloat16 or a larger device")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            raise RunError(ONE_TOO_MANY, LESS)
         most = (len(rows) + 1) // 2
         halved += 1
         on_halved(most)
         todo.append(rows)
     return done, halved
+
+
+class SideBySide:
+    """How many copies of a batch run side by side: as many as are planned, and half as many once they do not fit.
+
+    One for all batches of a command; ``halved`` is how often copies did not fit, and ``on_halved`` is told how many
+    rows, copies by examples, run at once from then on.
+    """
+
+    def __init__(self, on_halved: Callable[[int], None] = lambda n: None) -> None:
+        self._on_halved, self._most, self.halved = on_halved, sys.maxsize, 0
+
+    def run(self, copies: Sequence[int], examples: int, work: Callable[[Sequence[int]], None]) -> None:
+        """Do ``work``, which must leave nothing behind when it fails, on these copies of so many examples, or on parts
+        of them.
+
+        Raises:
+            MemoryError: one copy does not fit, so that the batch must be halved.
+        """
+        todo = [copies]
+        while todo:
+            some = todo.pop()
+            most = max(1, self._most // examples)
+            if len(some) > most:
+                todo += [some[most:], some[:most]]
+            elif not _fits(work, some):
+                if len(some) == 1:
+                    raise MemoryError("one copy of the batch does not fit")
+                self._most = (len(some) + 1) // 2 * examples
+                self.halved += 1
+                self._on_halved(self._most)
+                todo.append(some)
+
+
+def _fits(work: Callable[[Sequence[int]], None], items: Sequence[int]) -> bool:
+    """Do the work, and say whether there was memory for it; what it had made so far is let go."""
+    try:
+        work(items)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    else:
+        return True
+    # Outside the except block: the traceback would keep the failed batch's tensors alive.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False

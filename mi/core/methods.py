@@ -388,7 +388,7 @@ def memory(config: Config) -> Footprint:
     if config.method == "ifr":
         return footprint.flow
     if config.method == "exact":
-        return lambda shape, item, batch, budget: footprint.patches(shape, item, batch)
+        return footprint.patches
     if config.method == "atp-star":
         return lambda shape, item, batch, budget: footprint.drops(shape, item, batch, budget, config.level)
     return gradients(config.steps, config.level, config.method == "eap-ig-activations")

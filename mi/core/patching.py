@@ -28,7 +28,15 @@ def run(job: Job, batch: Batch) -> Scored:
         job.advance(n / len(wanted) * len(batch))
 
     found, clean = exact.exact(
-        model, job.executor, job.metric, job.instead, batch, patches.take(wanted), job.config.direction, advance
+        model,
+        job.executor,
+        job.metric,
+        job.instead,
+        batch,
+        patches.take(wanted),
+        job.config.direction,
+        advance,
+        job.side,
     )
     scores = np.zeros((len(batch), len(patches)))
     scores[:, wanted] = found

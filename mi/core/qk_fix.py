@@ -19,14 +19,13 @@ from torch.nn.functional import linear
 
 from mi.core import ports
 from mi.core.adapters import Layer
-from mi.core.batches import Batch
+from mi.core.batches import Batch, copies_at_once
 from mi.core.executor import Edit, Port
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
 from mi.core.receivers import join, projection_ports
 from mi.core.resume import Resume
 
-ROW_TOKENS = 4096  # rows x positions that run side by side
 QUERIES, KEYS = 0, 1
 
 
@@ -36,7 +35,7 @@ class Change:
 
     layer: int
     which: int
-    sources: slice
+    sources: range
     z: Float[Tensor, "source batch pos head d_head"]  # minus the clean run's, from the first difference on
 
 
@@ -66,36 +65,35 @@ class QKFix:
             parts = [self._project(layer, which, normed) for which in range(3)]
             self._clean.append((parts, self._mixed(layer, parts)))
 
-    def changes(self) -> Iterator[Change]:
-        """Of every source and every layer whose heads read it."""
-        for sources, first_layer in self._sources():
-            wide = self._wide(sources)
-            for layer in self._model.adapter.layers[first_layer:]:
-                normed = layer.attention_norm(self._stream[layer.index] + wide).flatten(0, 1)  # [row, pos, d_model]
-                clean, z = self._clean[layer.index]
-                for which in (QUERIES, KEYS):
-                    parts = [part.repeat(len(wide), 1, 1) for part in clean]
-                    parts[which] = self._project(layer, which, normed)
-                    moved = self._mixed(layer, parts).unflatten(0, wide.shape[:2]) - z
-                    yield Change(layer.index, which, sources, moved.unflatten(-1, (layer.n_heads, layer.d_head)))
+    def changes(self, sources: range, first_layer: int) -> Iterator[Change]:
+        """Of these sources, in every layer whose heads read them: those from the first one on."""
+        wide = self._wide(sources)
+        for layer in self._model.adapter.layers[first_layer:]:
+            normed = layer.attention_norm(self._stream[layer.index] + wide).flatten(0, 1)  # [row, pos, d_model]
+            clean, z = self._clean[layer.index]
+            for which in (QUERIES, KEYS):
+                parts = [part.repeat(len(wide), 1, 1) for part in clean]
+                parts[which] = self._project(layer, which, normed)
+                moved = self._mixed(layer, parts).unflatten(0, wide.shape[:2]) - z
+                yield Change(layer.index, which, sources, moved.unflatten(-1, (layer.n_heads, layer.d_head)))
 
-    def _sources(self) -> Iterator[tuple[slice, int]]:
+    def groups(self) -> Iterator[tuple[range, int]]:
         """Sources of one node or of several heads of a layer, as many as run side by side, and the first layer whose
         heads read them.
         """
         places = self._model.layout
         batch, length = self._stream[0].shape[:2]
-        most = max(1, ROW_TOKENS // (batch * length))
-        yield slice(places.input, places.input + 1), 0
+        most = copies_at_once(self._model, batch * length)
+        yield range(places.input, places.input + 1), 0
         for index, rows in enumerate(places.layers[:-1]):
             first, last = rows.heads[0], rows.heads[-1] + 1
             for start in range(first, last, most):
-                yield slice(start, min(start + most, last)), index + 1
-            yield slice(rows.mlp, rows.mlp + 1), index + 1
+                yield range(start, min(start + most, last)), index + 1
+            yield range(rows.mlp, rows.mlp + 1), index + 1
 
-    def _wide(self, sources: slice) -> Float[Tensor, "source batch pos d_model"]:
+    def _wide(self, sources: range) -> Float[Tensor, "source batch pos d_model"]:
         model, change = self._model, self._difference
-        shape = (sources.stop - sources.start, *self._stream[0].shape)
+        shape = (len(sources), *self._stream[0].shape)
         wide = torch.empty(shape, dtype=model.dtype, device=model.device)
         if sources.start == model.layout.input:
             wide[0] = change.embed

@@ -66,7 +66,7 @@ def opened(
             )
         _kept.clear()
         try:
-            yield replace(model, budget=loading.budget) if isinstance(model, Model) else model
+            yield replace(model, budget=loading.budget)
         finally:
             if channel.current() is not None:
                 _kept[key] = model

@@ -20,10 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mi.core import batches, ports
-from mi.core.batches import Batch
+from mi.core.batches import Batch, copies_at_once
 from mi.core.executor import Edit, Executor, Port
 from mi.core.job import finite
-from mi.core.memory import halving
+from mi.core.memory import SideBySide, halving
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.readout import same_logits
@@ -47,7 +47,6 @@ SITES = tuple(ALIASES)
 HEADS = ("z", "q", "k", "v")  # sites that have heads; keys and values their own, fewer where queries share them
 AXES = ("layer,position", "head,position", "layer,head", "layer")
 DIRECTIONS = ("noising", "denoising")
-ROW_TOKENS = 4096  # rows x positions that run side by side
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,7 @@ def patch_sites(
     rows = batches.plan_for(model, lengths, batch_size)
     value = np.zeros((len(cells), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
+    side = SideBySide(on_halved)
 
     def work(part: Sequence[int]) -> None:
         batch = batches.make_batch(examples, part, model.device)
@@ -143,14 +143,18 @@ def patch_sites(
             clean[index], corrupted[index] = _numpy(pair.clean), _numpy(pair.corrupted)
             finite(pair.clean, names, "clean")
             finite(pair.corrupted, names, "corrupted")
+
+            def measure(some: Sequence[int]) -> None:
+                metrics = pair.run([cells[number] for number in some])  # [cell, batch]
+                finite(metrics.flatten(), names * len(some), "patched")
+                value[np.ix_(some, index)] = _numpy(metrics)
+
             for chunk in pair.chunks(range(len(cells)), cells):
-                metrics = pair.run([cells[number] for number in chunk])  # [cell, batch]
-                finite(metrics.flatten(), names * len(chunk), "patched")
-                value[np.ix_(chunk, index)] = _numpy(metrics)
+                side.run(chunk, len(part), measure)
         on_done(len(part))
 
     done, halved = halving(rows, work, on_halved)
-    return SitePatching(cells, value, clean, corrupted, done, halved)
+    return SitePatching(cells, value, clean, corrupted, done, halved + side.halved)
 
 
 def _numpy(metric: Tensor) -> np.ndarray:
@@ -209,7 +213,7 @@ class _Pair:
 
     def chunks(self, numbers: Sequence[int], cells: Sequence[Cell]) -> Iterator[list[int]]:
         """Cells of one layer, few enough to run side by side."""
-        most = max(1, ROW_TOKENS // (len(self._batch) * (self._batch.clean.shape[1] - self._first)))
+        most = copies_at_once(self._model, len(self._batch) * (self._batch.clean.shape[1] - self._first))
         for layer in range(self._model.adapter.n_layers):
             mine = [number for number in numbers if cells[number].layer == layer]
             for start in range(0, len(mine), most):

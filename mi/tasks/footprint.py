@@ -14,7 +14,7 @@ from mi.tasks.shape import Shape
 
 LOGIT_COPIES = 4
 CELL = 8  # scores are float64
-ROW_TOKENS = 4096  # copies x positions that exact patching, and AtP*'s heads, run side by side
+ROW_TOKENS = 4096  # copies x positions that run side by side at most: more save no time
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,31 @@ def drops(shape: Shape, item: int, batch: Batch, budget: Budget, level: str) -> 
     """Peak of AtP*: `attribution` with one step, gradients at every z for every layer that is dropped, and heads that
     mix again."""
     at_z = shape.n_layers * (shape.n_layers + 1) // 2 * shape.heads_width * item
-    rows = max(batch.tokens, min(ROW_TOKENS, shape.n_heads * batch.tokens))
+    rows = max(batch.tokens, min(side_by_side(shape, item, budget), shape.n_heads * batch.tokens))
     heads = rows * (5 * shape.heads_width * item + 2 * shape.d_model * item + shape.heads_width * _wide(item))
     cells = (2 if level == "edge" else shape.n_layers) * batch.examples * CELL * shape.n_sources * shape.n_receivers
     return attribution(shape, item, batch, budget, "edge", 1) + batch.tokens * at_z + heads + cells
 
 
-def patches(shape: Shape, item: int, batch: Batch) -> int:
+def side_by_side(shape: Shape, item: int, budget: Budget) -> int:
+    """How many tokens of copies of a batch run at once: in exact patching of any kind, and where AtP*'s heads mix
+    again."""
+    return min(ROW_TOKENS, max(1, budget.chunk // passing(shape, item)))
+
+
+def patches(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
     """Peak of patches side by side, each a copy of some examples from some block on."""
-    rows = max(ROW_TOKENS, batch.tokens)
+    rows = max(side_by_side(shape, item, budget), batch.tokens)
     both = shape.n_layers * (2 * outputs(shape, item) + 3 * shape.d_model * item)
     return batch.tokens * both + rows * passing(shape, item) + (rows // batch.length) * logits(shape, item)
+
+
+def sites(shape: Shape, item: int, batch: Batch, budget: Budget) -> int:
+    """Peak of patches at one place of a layer at a time: both runs of it, the stream before each block, and copies."""
+    rows = max(side_by_side(shape, item, budget), batch.tokens)
+    kept = shape.n_layers * 3 * max(shape.heads_width, shape.d_model) * item
+    width = (rows // batch.length) * logits(shape, item)
+    return batch.tokens * kept + rows * passing(shape, item) + width
 
 
 def host(units: int, examples: int) -> int:

@@ -66,7 +66,7 @@ def test_a_map_of_layers_and_positions(mi: Session, data: str) -> None:
     assert [(r["layer"], r["position"]) for r in records] == [(l, p) for l in range(2) for p in range(7)]
     assert head["patching"] | {"tokens": [], "plan": [], "undetermined": ""} == {
         "site": "resid_pre", "by": "layer,position", "direction": "noising", "metric": "logit-diff", "split": "train",
-        "n": 6, "executor": "fast", "plan": [], "halved": 0, "tokens": [], "undetermined": "",
+        "n": 6, "executor": "fast", "plan": [], "halved": 0, "memory_budget": 10**9, "tokens": [], "undetermined": "",
         "clean": head["patching"]["clean"], "corrupted": head["patching"]["corrupted"],
     }  # fmt: skip
     assert chain.broken(head) is None
@@ -111,6 +111,20 @@ def test_a_replay_and_a_dry_run_compute_nothing(mi: Session, data: str, monkeypa
     assert dry.out == b""
     assert f"would run {2 + 2 * 7} forward passes over 6 examples" in dry.err
     assert mi("patch", data, "--length", "7", "--fresh").code == 4
+
+
+def test_a_small_budget_runs_little_at_once_and_finds_the_same(mi: Session, data: str) -> None:
+    flags = ("--site", "z", "--by", "layer,head")
+    mi("patch", data, *flags, "-o", "effects.jsonl").ok()
+    before = effects()[1]
+    mi("patch", data, *flags, "--memory-budget", "1kB", "-o", "effects.jsonl").ok()
+    head, records = effects()
+    assert (head["patching"]["memory_budget"], head["patching"]["plan"]) == (1000, [[1, 8]])
+    for record, other in zip(records, before, strict=True):
+        assert record["effect"] == pytest.approx(other["effect"], abs=1e-5)
+    dry = mi("patch", data, *flags, "--memory-budget", "1kB", "--dry-run").ok()
+    assert "more than the 0 MiB of --memory-budget" in dry.err
+    refused(mi("patch", data, "--memory-budget", "lots"), 2, "--memory-budget 'lots' is no amount")
 
 
 def test_one_example_has_no_error(mi: Session, data: str) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mi.core import atp_star, qk_fix
+from mi.core import atp_star
 from mi.core.attribute import attribute
 from mi.core.model import wrap
 from mi.errors import UsageError
+from mi.tasks import footprint
 from tests.core.cases import ADAPTED, Case, largest, random_case
 from tests.models import Shape, random_model, truly_double
 from tests.oracle import atp_star as oracle
@@ -60,7 +61,7 @@ def test_scores_in_float32_through_both_executors(name: str, executor: str) -> N
 def test_few_sources_side_by_side_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     case = random_case("qwen2", 2, n=2, lengths=LENGTHS)
     every = scores_of(case)
-    monkeypatch.setattr(qk_fix, "ROW_TOKENS", 1)
+    monkeypatch.setattr(footprint, "ROW_TOKENS", 1)
     np.testing.assert_allclose(scores_of(case), every, rtol=0, atol=1e-12 * largest(every))
 
 

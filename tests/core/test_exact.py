@@ -9,6 +9,7 @@ from mi.core import exact
 from mi.core.attribute import attribute
 from mi.core.circuits import run_circuits
 from mi.errors import MiError
+from mi.tasks import footprint
 from tests.core.cases import ADAPTED, Case, largest, random_case
 from tests.examples import encoded
 from tests.oracle import exact as oracle
@@ -70,7 +71,7 @@ def test_float32_on_what_a_circuit_run_says(name: str, seed: int) -> None:
 def test_how_many_run_side_by_side_changes_nothing(tokens: int, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     case = random_case("qwen2", seed)
     before = attribute(case.model, case.encoded, method="exact").edge
-    monkeypatch.setattr(exact, "ROW_TOKENS", tokens)
+    monkeypatch.setattr(footprint, "ROW_TOKENS", tokens)
     found = attribute(case.model, case.encoded, method="exact", batch_size=4)
     np.testing.assert_allclose(found.edge, before, rtol=0, atol=SAME * largest(before))
 

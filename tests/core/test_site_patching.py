@@ -10,6 +10,7 @@ from mi.core.metrics import METRICS
 from mi.core.model import wrap
 from mi.core.site_patching import SITES, patch_sites
 from mi.errors import MiError
+from mi.tasks import footprint
 from tests.core.cases import ADAPTED, Case, random_case
 from tests.examples import IdExample, encoded
 from tests.oracle import sites as oracle
@@ -137,7 +138,7 @@ def test_few_rows_at_once_are_the_same(monkeypatch: pytest.MonkeyPatch, seed: in
     case = random_case("gpt2", seed)
     options = {"site": "z", "by": "head,position"}
     whole = patch_sites(case.model, case.encoded, **options).value
-    monkeypatch.setattr(site_patching, "ROW_TOKENS", 1)
+    monkeypatch.setattr(footprint, "ROW_TOKENS", 1)
     np.testing.assert_allclose(patch_sites(case.model, case.encoded, **options).value, whole, rtol=0, atol=1e-11)
 
 

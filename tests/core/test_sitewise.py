@@ -1,5 +1,7 @@
 """Any module by its sites: caching, patching and attribution through nnsight against plain hooks in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from mi.core.sitewise.methods import settle
 from mi.core.sitewise.patch import patch_sites
 from mi.errors import MiError
 from mi.tasks.arguments import Arguments
+from mi.tasks.budget import Budget
 from tests.oracle import modules as oracle
 from tests.site_models import CLASSES, LENGTH, MODELS, Case, Series, random_case, random_inputs
 
@@ -116,9 +119,7 @@ def test_a_cache_holds_what_hooks_see(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("direction", patch.DIRECTIONS)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_patched_site_is_what_hooks_give(
-    name: str, direction: str, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_patched_site_is_what_hooks_give(name: str, direction: str, seed: int) -> None:
     """All sites side by side, and few at a time; any metric."""
     case = random_case(name, seed, 2)
     metric = str(np.random.default_rng(seed).choice([m for m in METRICS if not m.startswith("top")]))
@@ -131,8 +132,7 @@ def test_every_patched_site_is_what_hooks_give(
             for example in case.examples
         ]
         np.testing.assert_allclose(values, expected, rtol=0, atol=SAME, err_msg=place.site.name)
-    monkeypatch.setattr(patch, "BUDGET_BYTES", 1)
-    again = patch_sites(case.model, case.examples, **some)
+    again = patch_sites(replace(case.model, budget=Budget(1)), case.examples, **some)
     np.testing.assert_allclose(again.value, found.value, rtol=0, atol=1e-11)
 
 
@@ -244,7 +244,7 @@ def test_batches_are_of_one_form_and_within_the_budget() -> None:
     examples = [Arguments(str(n), {"x": rng.random(2 + n % 2)}, {"x": rng.random(2 + n % 2)}, (), ()) for n in range(7)]
     assert batches.plan(examples, 1) == [[0, 2, 4, 6], [1, 3, 5]]
     assert batches.plan(examples, 1, 2) == [[0, 2], [4, 6], [1, 3], [5]]
-    assert batches.plan(examples, batches.BUDGET_BYTES) == [[0], [2], [4], [6], [1], [3], [5]]
+    assert batches.plan(examples, Budget().chunk) == [[0], [2], [4], [6], [1], [3], [5]]
 
 
 def test_a_metric_without_a_gradient_is_for_patching_only() -> None:

@@ -232,6 +232,9 @@ def test_filter_keeps_what_the_model_gets_right(mi: Session) -> None:
     assert [link["argv"][0] for link in kept.head["chain"]] == ["data", "data"]
     # No generator and no file holds this selection: the store does.
     assert store.get_examples(kept.head["examples"]["sha256"]) == kept.records
+    little = mi("data", "filter", "all.jsonl", "-m", folder, "-q", "--memory-budget", "1kB").ok()
+    assert records(little.out) == kept.records
+    assert "is no amount" in mi("data", "filter", "all.jsonl", "-m", folder, "--memory-budget", "lots").err
     piped = mi("data", "filter", "-m", folder, "-q", stdin=Path("all.jsonl").read_bytes()).ok()
     assert records(piped.out) == kept.records
     assert piped.err == ""

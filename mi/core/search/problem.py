@@ -19,7 +19,7 @@ from mi.core import batches, replacement
 from mi.core.executor import Executor
 from mi.core.gated import Gates, Prepared, prepare
 from mi.core.job import finite
-from mi.core.memory import ONE_TOO_MANY, is_out_of_memory
+from mi.core.memory import LESS, ONE_TOO_MANY, is_out_of_memory
 from mi.core.metrics import Metric, metric_named
 from mi.core.model import Model
 from mi.core.replacement import NOTHING, Given, Replacement
@@ -68,7 +68,7 @@ class Problem:
             self._kept.clear()
             self.gates.forget()
             if self._most == 1:
-                raise RunError(ONE_TOO_MANY, "use shorter examples, --dtype bfloat16 or a larger device")
+                raise RunError(ONE_TOO_MANY, LESS)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._most = (self._most + 1) // 2

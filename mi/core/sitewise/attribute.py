@@ -23,7 +23,7 @@ from torch import Tensor
 from mi.core.attribute import check_metric
 from mi.core.executor import Port
 from mi.core.job import finite
-from mi.core.memory import halving
+from mi.core.memory import SideBySide, halving
 from mi.core.methods import METHODS, Config, alphas
 from mi.core.metrics import metric_named
 from mi.core.sitewise.batches import TensorBatch
@@ -77,6 +77,7 @@ def attribute_sites(
     found = whole.matching(sites)
     value = np.zeros((len(found), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
+    side = SideBySide(on_halved)
 
     def work(rows: Sequence[int]) -> None:
         batch = whole.batch(rows)
@@ -84,7 +85,7 @@ def attribute_sites(
         kept = [*found, *(path.sites if path else ())]
         first, second = whole.both(batch, kept)
         if config.method == OVER_ACTIVATIONS:
-            scores = _over_activations(whole, batch, found, first, second, config)
+            scores = _over_activations(whole, batch, found, first, second, config, side)
         else:
             scores = _over_inputs(whole, batch, found, first, second, config, path)
         index = list(rows)
@@ -94,7 +95,7 @@ def attribute_sites(
         on_done(len(rows))
 
     done, halved = halving(whole.rows, work, on_halved)
-    return SiteScores(found, value, clean, corrupted, done, halved)
+    return SiteScores(found, value, clean, corrupted, done, halved + side.halved)
 
 
 @dataclass(frozen=True)
@@ -161,17 +162,31 @@ def _over_inputs(
 
 
 def _over_activations(
-    whole: Frame, batch: TensorBatch, sites: Sequence[Site], clean: Run, corrupted: Run, config: Config
+    whole: Frame,
+    batch: TensorBatch,
+    sites: Sequence[Site],
+    clean: Run,
+    corrupted: Run,
+    config: Config,
+    side: SideBySide,
 ) -> Float[Tensor, "site batch"]:
     """A run for each site and step, as copies of the batch; in each, one site lies between the two runs."""
     steps = [(site, alpha, weight) for site in sites for alpha, weight in alphas(config)]
     scores = torch.zeros(len(sites), len(batch), dtype=torch.float64, device=clean.metric.device)
     numbers = {site: number for number, site in enumerate(sites)}
-    for chunk in chunks(whole, len(steps), len(batch)):
-        part = [steps[number] for number in chunk]
+
+    def work(some: Sequence[int]) -> None:
+        part = [steps[number] for number in some]
         gradients = _at_own(whole, batch, [(site, alpha) for site, alpha, _ in part], clean, corrupted)
-        for (site, _, weight), gradient in zip(part, gradients, strict=True):
-            scores[numbers[site]] += weight * _product(clean, corrupted, site.port, gradient, len(batch))
+        found = [
+            weight * _product(clean, corrupted, site.port, gradient, len(batch))
+            for (site, _, weight), gradient in zip(part, gradients, strict=True)
+        ]
+        for (site, _, _), score in zip(part, found, strict=True):  # once all of them are there, or none counts
+            scores[numbers[site]] += score
+
+    for chunk in chunks(whole, len(steps), len(batch)):
+        side.run(chunk, len(batch), work)
     return scores
 
 

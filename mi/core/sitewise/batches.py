@@ -15,8 +15,7 @@ from torch import Tensor
 
 from mi.core.batches import Targets, padded
 from mi.tasks.arguments import Arguments
-
-BUDGET_BYTES = 1 << 28  # of activations of one forward
+from mi.tasks.budget import DEFAULT_BUDGET, Budget
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,17 @@ def tensor(value: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tenso
     return made.to(device, dtype) if made.is_floating_point() else made.to(device)
 
 
-def plan(examples: Sequence[Arguments], bytes_per_example: int, batch_size: int | None = None) -> list[list[int]]:
-    """Rows of each batch: examples of one form, in equal parts within the budget."""
+def plan(
+    examples: Sequence[Arguments],
+    bytes_per_example: int,
+    batch_size: int | None = None,
+    budget: Budget = DEFAULT_BUDGET,
+) -> list[list[int]]:
+    """Rows of each batch: examples of one form, in equal parts whose activations in one forward fit the budget."""
     buckets: dict[object, list[int]] = {}
     for row, example in enumerate(examples):
         buckets.setdefault(example.form, []).append(row)
-    most = batch_size or max(1, BUDGET_BYTES // max(1, bytes_per_example))
+    most = batch_size or max(1, budget.chunk // max(1, bytes_per_example))
     made: list[list[int]] = []
     for _, bucket in sorted(buckets.items(), key=lambda item: repr(item[0])):
         parts = -(-len(bucket) // most)

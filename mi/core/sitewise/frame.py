@@ -124,7 +124,7 @@ def frame(model: Module, examples: Sequence[Arguments], metric: str, batch_size:
     if not examples:
         raise MiError("no examples to run", "the chosen split is empty")
     sites, again = probe(model, examples[0])
-    rows = plan(examples, bytes_of(sites), batch_size)
+    rows = plan(examples, bytes_of(sites), batch_size, model.budget)
     return Frame(model, examples, metric_named(metric), sites, again, _tracer(model, sites), rows)
 
 

@@ -22,6 +22,7 @@ from mi.core.placement import main_device
 from mi.core.sitewise import spread
 from mi.errors import MiError, UsageError
 from mi.io.models import Located
+from mi.tasks.budget import DEFAULT_BUDGET, Budget
 
 LOCAL = "local"  # a rehearsal of a remote run, in this process
 
@@ -34,6 +35,7 @@ class Module:
     identity: Mapping[str, Any]
     remote: str | None = None  # where its runs go: None is here
     elsewhere: Any = None  # nnsight's view of a model that is on a server only
+    budget: Budget = DEFAULT_BUDGET  # of memory that work on the module may take
 
     @cached_property
     def wrapper(self) -> Any:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mi.core.executor import Port
 from mi.core.job import finite
-from mi.core.memory import halving
-from mi.core.sitewise.batches import BUDGET_BYTES, TensorBatch
+from mi.core.memory import SideBySide, halving
+from mi.core.sitewise.batches import TensorBatch
 from mi.core.sitewise.frame import Frame, Run, copied, frame, numpy
 from mi.core.sitewise.load import Module
 from mi.core.sitewise.names import EVERY
@@ -79,6 +79,7 @@ def patch_sites(
     places = _places(whole, sites, by)
     value = np.zeros((len(places), len(examples)))
     clean, corrupted = np.zeros(len(examples)), np.zeros(len(examples))
+    side = SideBySide(on_halved)
 
     def work(rows: Sequence[int]) -> None:
         batch = whole.batch(rows)
@@ -87,13 +88,17 @@ def patch_sites(
         first, second = whole.both(batch, used)
         clean[index], corrupted[index] = numpy(first.metric), numpy(second.metric)
         base, other = ("clean", second) if direction == "noising" else ("corrupted", first)
+
+        def measure(some: Sequence[int]) -> None:
+            metrics = _patched(whole, batch, base, other, first, [places[number] for number in some])
+            value[np.ix_(some, index)] = numpy(metrics)
+
         for chunk in chunks(whole, len(places), len(batch)):
-            metrics = _patched(whole, batch, base, other, first, [places[number] for number in chunk])
-            value[np.ix_(chunk, index)] = numpy(metrics)
+            side.run(chunk, len(batch), measure)
         on_done(len(rows))
 
     done, halved = halving(whole.rows, work, on_halved)
-    return SiteEffects(places, value, clean, corrupted, done, halved)
+    return SiteEffects(places, value, clean, corrupted, done, halved + side.halved)
 
 
 def _places(whole: Frame, patterns: Sequence[str], by: str) -> list[Place]:
@@ -113,7 +118,7 @@ def _places(whole: Frame, patterns: Sequence[str], by: str) -> list[Place]:
 
 def chunks(whole: Frame, n: int, batch: int) -> Iterator[list[int]]:
     """Few enough copies of a batch at a time to stay within the budget."""
-    most = max(1, BUDGET_BYTES // max(1, whole.bytes_per_example * batch))
+    most = max(1, whole.model.budget.chunk // max(1, whole.bytes_per_example * batch))
     for start in range(0, n, most):
         yield list(range(start, min(n, start + most)))
 
