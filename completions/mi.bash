@@ -113,6 +113,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'data filter --memory-budget')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'data filter --executor')
             _mi_words 'auto fast generic'
             return
@@ -542,6 +546,10 @@ _mi() {
             return
             ;;
         'patch --batch-size')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
+        'patch --memory-budget')
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
@@ -1073,6 +1081,10 @@ _mi() {
             compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
+        'mib run --memory-budget')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'mib run --output' | 'mib run -o')
             compopt +o default +o bashdefault 2>/dev/null
             return
@@ -1149,14 +1161,14 @@ _mi() {
     if [[ $current == -* ]]; then
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
-            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --dtype --executor --help --json --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
+            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --dtype --executor --help --json --memory-budget --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --device-map --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --number --output --positions --quiet --remote --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --device-map --direction --dry-run --dtype --executor --fresh --help --json --level --limit --means --memory-budget --method --metric --missed-bound --model --normalise-layers --on --output --quiet --remote --revision --rule --seed --shard --site --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
             'score') _mi_words '--ablation --adapter --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
-            'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --device-map --dry-run --dtype --executor --fresh --help --json --length --limit --metric --model --noising --output --quiet --remote --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
+            'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --device-map --dry-run --dtype --executor --fresh --help --json --length --limit --memory-budget --metric --model --noising --output --quiet --remote --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
             'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --learn-constants --level --limit --lr --masks --means --memory-budget --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'set') _mi_words '--help --quiet -h -q' ;;
@@ -1190,7 +1202,7 @@ _mi() {
             'push') _mi_words '--help --kind --message --name --private --quiet -h -q' ;;
             'pull') _mi_words '--help --json --kind --output --quiet --revision --sha256 -h -o -q' ;;
             'mib') _mi_words '--help --quiet -h -q' ;;
-            'mib run') _mi_words '--batch-size --compat --data --device --dtype --help --level --matrix --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
+            'mib run') _mi_words '--batch-size --compat --data --device --dtype --help --level --matrix --memory-budget --method --model --number --output --quiet --revision --task --validation -h -m -n -o -q' ;;
             'mib results') _mi_words '--cell --description --help --method-name --output --quiet -h -o -q' ;;
             'info') _mi_words '--adapter --allow-pickle --data --device --dtype --help --json --model --quiet --revision --trust-remote-code -h -m -q' ;;
             'adapter') _mi_words '--help --json -h' ;;

@@ -63,6 +63,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
@@ -230,6 +231,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, c
 complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
@@ -542,6 +544,7 @@ complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_f
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l batch-size -d 'Examples run at once.' -x
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l matrix -d 'Write the Makefile of all cells, or those of --model and --task.'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l output -s o -d 'Write to FOLDER/CELL/ (mib).' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l quiet -s q -d 'No notes and no progress on stderr.'
