@@ -86,6 +86,7 @@ def test_weights_come_as_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.
     wanted, found = (model.adapter.layers[0].heads_out for model in (here, there))
     assert found.weight.is_meta
     found.weight = torch.nn.Parameter(found.weight.float(), requires_grad=False)  # on the disk in another number format
+    spread._kept.clear()
     with torch.inference_mode():
         weight = spread.weight(found, "weight")
     assert torch.equal(weight, wanted.weight.float())
@@ -94,12 +95,18 @@ def test_weights_come_as_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.
     rows = torch.tensor([2, 0])
     assert torch.equal(spread.weight(found, "weight", rows), wanted.weight.float()[rows])
     assert spread.weight(found, "bias") is None
-    monkeypatch.setattr(placement, "KEPT", 3 * weight.nbytes)
-    query, value = (there.adapter.layers[0].projections[which] for which in (0, 2))
+    query, key, value = there.adapter.layers[0].projections
     spread.weight(query, "weight")
+    spread.weight(found, "weight")
+    assert list(spread._kept) == [(query, "weight"), (found, "weight")], "the one asked for last is the last to go"
+    monkeypatch.setattr(placement, "KEPT", query.weight.nbytes)
     spread.weight(value, "weight")
-    assert sum(tensor.nbytes for tensor in spread._kept.values()) <= placement.KEPT
-    assert (found, "weight") not in spread._kept, "the oldest goes first"
+    assert list(spread._kept) == [(found, "weight"), (value, "weight")], "the oldest goes"
+    spread.weight(query, "weight")
+    assert list(spread._kept) == [(query, "weight")]
+    monkeypatch.setattr(placement, "KEPT", 0)
+    spread.weight(key, "weight")
+    assert list(spread._kept) == [(key, "weight")], "the last one stays anyway"
 
 
 def test_a_weight_that_is_nowhere_is_an_error() -> None:
