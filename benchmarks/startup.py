@@ -87,11 +87,17 @@ LINES: tuple[tuple[str, str], ...] = (
     ("light", "data ioi"),
     ("light", "info"),
     ("light", "gc"),
+    ("light", "set union circuit.jsonl circuit.jsonl"),
+    ("light", "diff circuit.jsonl circuit.jsonl"),
+    ("light", "check report.jsonl --baseline report.jsonl"),
+    ("light", "graph circuit.jsonl --top 100 --to svg"),
+    ("light", "plot curve.jsonl --to svg"),
+    ("light", "report report.jsonl curve.jsonl"),
 )
 
 
 def prepare(folder: Path) -> None:
-    """A scores file of GPT-2 small's size, and the circuit that prune makes of it."""
+    """A scores file of GPT-2 small's size, and the circuit of it; reports on the embedded model."""
     import numpy as np
 
     from mi.circuit.transformer import transformer_graph
@@ -107,6 +113,8 @@ def prepare(folder: Path) -> None:
         head = chain.record(head, chain.Invocation(command, tuple(words)))
     stream.write(str(folder / "scores.jsonl"), head, [], {"scores": arrays})
     subprocess.run([MI, "prune", "scores.jsonl", "-o", "circuit.jsonl"], cwd=folder, check=True)
+    for line, made in (("! prune ! score", "report.jsonl"), ("! score", "curve.jsonl")):
+        subprocess.run([MI, "pipe", f"cache -n 40 ! attribute {line}", "-o", made, "-q"], cwd=folder, check=True)
 
 
 def slowest(words: Sequence[str], folder: Path, n: int = 8) -> list[str]:

@@ -42,7 +42,7 @@ def graph(
     Blue is positive (the edge helps the task), orange and dashed is negative. Queries, keys and values enter a head at
     three places. SVG shows names and scores under the pointer. HTML is one page that needs no network, with a slider
     for the threshold, a search, and bundles of all heads of a layer. DOT is text for Graphviz, which no other format
-    needs. PNG needs the package resvg-py (pip install 'mi[png]').
+    needs. PNG needs two packages more (pip install 'mi[png]').
 
     Examples:
 

@@ -233,9 +233,43 @@ def test_png_is_a_picture_of_twice_the_size(mi: Session) -> None:
     ]
 
 
-def test_png_without_its_library_says_what_to_install(mi: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_that_would_be_large_has_fewer_colours_and_pixels(mi: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("resvg_py")
+    from mi.show.picture import png
+
     streams.write_scores("scores.jsonl")
-    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    mi("graph", "scores.jsonl", "-o", "whole.png").ok()
+    whole = image.open("whole.png").convert("RGB")
+    for share in (0.9, 0.5, 0.1):
+        most = int(share * Path("whole.png").stat().st_size)
+        monkeypatch.setattr(png, "LARGEST", most)
+        mi("graph", "scores.jsonl", "-o", "less.png").ok()
+        assert Path("less.png").stat().st_size <= most
+        less = image.open("less.png")
+        assert less.mode == "P"
+        assert less.width <= whole.width
+        assert less.width / less.height == pytest.approx(whole.width / whole.height, rel=0.02)
+        np.testing.assert_allclose(_share_of_signs(less), _share_of_signs(whole), rtol=0.3)
+
+
+def _share_of_signs(picture: Any) -> list[float]:
+    """How much of a picture is blue, and how much is orange."""
+    red, _, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
+    return [float((blue - red > 40).mean()), float((red - blue > 40).mean())]
+
+
+@pytest.mark.parametrize("package", ["resvg_py", "PIL"])
+def test_png_without_its_library_says_what_to_install(
+    package: str, mi: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mi.show.picture import png
+
+    if package != "resvg_py":
+        pytest.importorskip("resvg_py")
+    streams.write_scores("scores.jsonl")
+    monkeypatch.setattr(png, "LARGEST", 1000)
+    monkeypatch.setitem(sys.modules, package, None)
     done = mi("graph", "scores.jsonl", "-o", "x.png")
     assert done.code == 3
     assert "mi[png]" in done.err

@@ -1,4 +1,6 @@
-"""Which plot shows which streams: verified streams and a wish in, SVG or text out."""
+"""Which plot shows which streams: verified streams and a wish in, SVG or text out. Only what draws the plot that is
+wanted is imported.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +8,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mi.errors import MiError, UsageError
 from mi.io.stream import Stream
-from mi.show import heads, heatmap, table
-from mi.show.edges import Edges, edges_of
 from mi.show.head import one_line
-from mi.show.nodes import Listed, Nodes
-from mi.show.output import shown
-from mi.show.picture import curve, distribution, measures, series
-from mi.show.picture import text as letters
-from mi.show.report import report_tables
+from mi.show.picture import series
 from mi.show.table import Table
+
+if TYPE_CHECKING:
+    from mi.show.edges import Edges
+    from mi.show.nodes import Listed, Nodes
+    from mi.show.picture.distribution import Histogram
 
 TAKES = {  # what each plot is of
     "curve": ("report",),
@@ -105,26 +106,36 @@ def _about(streams: Sequence[Stream]) -> str:
 
 def svg(plot: Plot) -> str:
     first, name, about = plot.first, plot.title, _about(plot.streams)
-    if plot.what == "map":
-        return heatmap.svg(name, first.head, first.records)
-    if plot.what == "heads":
+    if plot.what in ("map", "heads"):
+        from mi.show import heads, heatmap
+
+        if plot.what == "map":
+            return heatmap.svg(name, first.head, first.records)
         return heatmap.picture(name, _of_heads(first), heads.grid(_scored(first)))
-    if plot.what == "histogram":
+    if plot.what in ("histogram", "examples"):
+        from mi.show.picture import distribution
+
+        if plot.what == "examples":
+            metric = str(first.head.get("scoring", {}).get("metric", "metric"))
+            return distribution.examples_svg(name, about, _examples(first), metric)
         metric = str(first.head.get("attribution", {}).get("metric", ""))
         return distribution.histograms_svg(name, about, _histograms(plot.streams), _scored(first).what, metric)
-    if plot.what == "examples":
-        metric = str(first.head.get("scoring", {}).get("metric", "metric"))
-        return distribution.examples_svg(name, about, _examples(first), metric)
     found = series.series(plot.streams)
-    if plot.what == "roc":
-        return curve.roc_svg(name, about, found)
     if plot.what == "measures":
+        from mi.show.picture import measures
+
         return measures.svg(name, about, found, _measures(plot))
-    return curve.svg(name, about, found, plot.log)
+    from mi.show.picture import curve
+
+    return curve.roc_svg(name, about, found) if plot.what == "roc" else curve.svg(name, about, found, plot.log)
 
 
 def text(plot: Plot, coloured: bool) -> str:
     """The same with letters. `coloured`: for a terminal."""
+    from mi.show import table
+    from mi.show.picture import curve
+    from mi.show.picture import text as letters
+
     if plot.what == "curve":
         found = series.series(plot.streams)
         width = shutil.get_terminal_size((100, 24)).columns
@@ -135,6 +146,10 @@ def text(plot: Plot, coloured: bool) -> str:
 
 
 def _tables(plot: Plot) -> list[Table]:
+    from mi.show import heads, heatmap
+    from mi.show.picture import text as letters
+    from mi.show.report import report_tables
+
     first, name = plot.first, plot.title
     if plot.what == "map":
         return heatmap.heat_tables(name, first.head, first.records, None)
@@ -151,11 +166,16 @@ def _tables(plot: Plot) -> list[Table]:
 
 
 def _scored(stream: Stream) -> Edges | Nodes | Listed:
+    from mi.show.edges import edges_of
+    from mi.show.output import shown
+
     tensors = shown(stream.head, [], stream.blobs).tensors if "scores" in stream.blobs else None
     return edges_of(stream.head, stream.records, tensors)
 
 
-def _histograms(streams: Sequence[Stream]) -> list[distribution.Histogram]:
+def _histograms(streams: Sequence[Stream]) -> list[Histogram]:
+    from mi.show.picture import distribution
+
     return [
         distribution.histogram(label, _scored(stream).score)
         for label, stream in zip(series.labels(streams), streams, strict=True)
@@ -176,6 +196,8 @@ def _examples(stream: Stream) -> list[dict[str, Any]]:
 
 
 def _measures(plot: Plot) -> list[str]:
+    from mi.show.picture import measures
+
     found = series.series(plot.streams)
     names = measures.names(found, plot.measure)
     if not names or set(plot.measure) - set(names):
