@@ -81,19 +81,16 @@ def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) 
 
 
 def _pretty(table: Table) -> str:
-    """The same for a terminal: long text is cut to the width, heads are dimmed, numbers below zero are red."""
+    """The same for a terminal: what is too wide is cut or left out, heads are dimmed, numbers below zero are red."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
     width = shutil.get_terminal_size((100, 24)).columns
+    table = _fitting(table, width)
     rooms = _rooms(table, width)
-    if _needed(rooms) > width:
-        table = _without_bars(table)
-        rooms = _rooms(table, width)
-    needed = _needed(rooms)  # too much for a very narrow terminal, which then breaks the lines
-    console = Console(width=max(width, needed, 20), force_terminal=True, highlight=False)
+    console = Console(width=max(width, _needed(rooms)), force_terminal=True, highlight=False)
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for column, room in zip(table.columns, rooms, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
@@ -114,9 +111,24 @@ def _needed(rooms: Sequence[int]) -> int:
     return sum(rooms) + GAP * (len(rooms) - 1)
 
 
-def _without_bars(table: Table) -> Table:
-    """Without the columns that have no name and are not text: they draw what a number beside them says."""
+def _fitting(table: Table, width: int) -> Table:
+    """The table without columns that have no room: first the bars, then from the right; the first two stay
+    (a name and its number), and the terminal breaks their lines where even they are too wide."""
+    if _needed(_rooms(table, width)) <= width:
+        return table
+    # A column without a name that is no text draws what a number beside it says.
     kept = [i for i, column in enumerate(table.columns) if column.name or column.wide]
+    bare = len(kept)
+    while _needed(_rooms(_of_columns(table, kept), width)) > width and len(kept) > 2:
+        kept.pop()
+    fits = _of_columns(table, kept)
+    if not (lost := bare - len(kept)):
+        return fits
+    columns = "column has" if lost == 1 else f"{lost} columns have"
+    return replace(fits, notes=[*fits.notes, f"the last {columns} no room: a wider terminal, or a pipe, shows all"])
+
+
+def _of_columns(table: Table, kept: Sequence[int]) -> Table:
     return replace(table, columns=[table.columns[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 

@@ -204,6 +204,23 @@ def test_bars_give_way_before_a_line_is_too_long(monkeypatch: pytest.MonkeyPatch
     assert width < 30 or max(len(line) for line in text.splitlines()) <= width
 
 
+@pytest.mark.parametrize(("width", "columns"), [(80, 5), (52, 4), (40, 3), (25, 2)])
+def test_columns_without_room_are_left_out_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, width: int, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    screen = Terminal()
+    names = ("edge", "score", "interval", "p (Holm)", "largest")
+    row = ("input->a0.h1", "0.12345678", "0.1 to 0.2", "0.00001", "input->a0.h2<v>")
+    table.write([Table([Column(name, right=name == "score") for name in names], [row, row])], screen)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert [cell in text for cell in row] == [place < columns for place in range(5)]
+    left = 5 - columns
+    assert ("no room" in text) == bool(left)
+    assert (f"the last {left} columns have" if left > 1 else "the last column has") in text or not left
+    assert max(map(len, text.splitlines())) <= width
+
+
 def test_a_terminal_too_narrow_for_the_least_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     screen = Terminal()

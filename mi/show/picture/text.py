@@ -21,19 +21,20 @@ LEFT = 8  # letters for the numbers of the upright axis
 
 def curves(title: str, all_series: Sequence[Series], notes: Sequence[str], width: int, log: bool) -> str:
     """A plot for each ranking, then a line for each series."""
-    lines = [title]
+    lines, breadth = [title], max(40, width)
     modes = [mode for mode in MODES if any(mode in s.curves for s in all_series)] or ["absolute"]
     for mode in modes:
         area = f", {AREA[mode].upper()}" if any(mode in s.curves for s in all_series) else ""
-        lines += ["", f"faithfulness over the share of the edges, {MODES[mode]}{area}"]
+        lines += ["", *wrap(f"faithfulness over the share of the edges, {MODES[mode]}{area}", breadth)]
         lines += _plot([s.curves.get(mode, ()) for s in all_series], [s.single for s in all_series], width, log)
     lines.append("")
     for place, series in enumerate(all_series):
         said = [_measure(series, AREA[mode]) for mode in modes if AREA[mode] in series.measures]
         if series.single:
             said.append(f"{_measure(series, 'faithfulness')} at {series.single.says}")
-        lines.append(f"{MARKS[place % len(MARKS)]} {': '.join(filter(None, [series.label, ', '.join(said)]))}")
-    lines += [row for text in notes for row in wrap(text, max(40, width))]
+        text = ": ".join(filter(None, [series.label, ", ".join(said)]))
+        lines += wrap(f"{MARKS[place % len(MARKS)]} {text}", breadth, subsequent_indent="  ")
+    lines += [row for text in notes for row in wrap(text, breadth)]
     return "".join(printable(text).rstrip() + "\n" for text in lines)
 
 
