@@ -101,6 +101,14 @@ Adapter = Annotated[
         help="Roles of an architecture that mi does not know ('mi adapter probe' writes them).",
     ),
 ]
+Kv = Annotated[
+    Literal["query", "grouped"] | None,
+    typer.Option(
+        "--kv",
+        show_default=False,
+        help="Where heads share keys and values: receivers of each query head (query), or one for all that share.",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", envvar="MI_DEVICE", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),

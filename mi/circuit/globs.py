@@ -72,8 +72,11 @@ def _match_nodes(units: Units, pattern: str) -> np.ndarray:
 
 
 def _receivers(graph: Graph, pattern: str) -> np.ndarray:
-    """Receivers that match by their own name or by that of their node, bool [n_receivers]."""
-    return _names(graph.receivers, pattern) | _names(graph.nodes, pattern)[graph.receiver_node]
+    """Receivers that match by their own name or by that of a node of theirs, bool [n_receivers]."""
+    nodes = _names(graph.nodes, pattern)
+    found = _names(graph.receivers, pattern) | nodes[graph.receiver_node]
+    found[graph.shared[0, nodes[graph.shared[1]]]] = True
+    return found
 
 
 def _names(names: Sequence[str], pattern: str) -> np.ndarray:

@@ -3,16 +3,19 @@
 In: the table, or the head of a stream. Out: names, indices, a digest, the part of a head that names the graph.
 
 - `nodes`: the sources in an order in which every edge runs forward, then the sink (`logits`) last.
-- `receivers`: what nodes read with; `receiver_node[r]` is the node that receiver r belongs to. A node without receivers
-  reads nothing: it is a root, as `input` is.
+- `receivers`: what nodes read with; `receiver_node[r]` is the node that receiver r belongs to, the first one where
+  several nodes share it. A node without receivers reads nothing: it is a root, as `input` is.
+- `shared[:, i]`: a receiver and one more node that reads with it. Most graphs have none.
 - `edges[:, e]`: source node and receiver of edge e. Scores and masks are vectors in this order.
+
+An edge leads into every node that its receiver belongs to: it has that many *ways*.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -32,9 +35,10 @@ class Graph:
     receivers: tuple[str, ...]
     receiver_node: np.ndarray  # int32 [n_receivers]
     edges: np.ndarray  # int32 [2, E]
+    shared: np.ndarray = field(default_factory=lambda: _NOT_SHARED)  # int32 [2, n]
 
     def __post_init__(self) -> None:
-        for array in (self.receiver_node, self.edges):
+        for array in (self.receiver_node, self.edges, self.shared):
             array.flags.writeable = False
 
     @property
@@ -57,7 +61,7 @@ class Graph:
 
     @cached_property
     def target(self) -> np.ndarray:
-        """The node that reads each edge, int32 [E]."""
+        """The node that reads each edge, the first one where several do (`ways` has all), int32 [E]."""
         return self.receiver_node[self.edges[1]]
 
     @cached_property
@@ -65,15 +69,70 @@ class Graph:
         """Nodes that read nothing, bool [n_nodes]."""
         roots = np.ones(len(self.nodes), dtype=bool)
         roots[self.receiver_node] = False
+        roots[self.shared[1]] = False
         return roots
 
     @cached_property
-    def feeds(self) -> np.ndarray:
-        """Edges that can feed their target on their own: into <v> where the target has such edges, bool [E]."""
-        into_values = np.array([parse(name).branch == "v" for name in self.receivers], dtype=bool)[self.edges[1]]
-        has_values = np.zeros(len(self.nodes), dtype=bool)
-        has_values[self.target[into_values]] = True
-        return into_values | ~has_values[self.target]
+    def _more_ways(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges into shared receivers, and each one's further nodes."""
+        order = np.argsort(self.edges[1], kind="stable")
+        bounds = np.searchsorted(self.edges[1][order], [self.shared[0], self.shared[0] + 1])
+        into = [order[start:stop] for start, stop in bounds.T.tolist()]
+        nodes = [np.full(len(edges), node) for edges, node in zip(into, self.shared[1].tolist(), strict=True)]
+        nothing = np.zeros(0, dtype=np.int64)
+        return np.concatenate([nothing, *into]), np.concatenate([nothing, *nodes])
+
+    def ways(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Edge and node of every way of the edges of `mask`: first one of each edge, then those of shared receivers."""
+        edges = np.flatnonzero(mask)
+        if not self.shared.size:
+            return edges, self.target[edges]
+        more, nodes = self._more_ways
+        also = mask[more]
+        return np.concatenate([edges, more[also]]), np.concatenate([self.target[edges], nodes[also]])
+
+    @cached_property
+    def every_way(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edge and node of every way of the graph."""
+        return self.ways(np.ones(self.n_edges, dtype=bool))
+
+    def into(self, nodes: np.ndarray) -> np.ndarray:
+        """The edges that lead into at least one of `nodes` (bool [n_nodes]), bool [E]."""
+        found = np.asarray(nodes[self.target])
+        if self.shared.size:
+            more, others = self._more_ways
+            found[more[nodes[others]]] = True
+        return found
+
+    def readers(self, edge: int) -> list[int]:
+        """The nodes that read an edge."""
+        receiver = self.edges[1, edge]
+        return [int(self.receiver_node[receiver]), *self.shared[1, self.shared[0] == receiver].tolist()]
+
+    @cached_property
+    def reader_names(self) -> dict[str, list[str]]:
+        """The nodes of every shared receiver, by name."""
+        names: dict[str, list[str]] = {}
+        for receiver, node in self.shared.T.tolist():
+            first = self.nodes[int(self.receiver_node[receiver])]
+            names.setdefault(self.receivers[receiver], [first]).append(self.nodes[node])
+        return names
+
+    @cached_property
+    def _into_values(self) -> np.ndarray:
+        """The edges into <v>, bool [E]."""
+        return np.array([parse(name).branch == "v" for name in self.receivers], dtype=bool)[self.edges[1]]
+
+    @cached_property
+    def _has_values(self) -> np.ndarray:
+        """The nodes that such an edge leads into, bool [n_nodes]."""
+        nodes = np.zeros(len(self.nodes), dtype=bool)
+        nodes[self.ways(self._into_values)[1]] = True
+        return nodes
+
+    def feeds(self, edges: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """Which ways can feed their node on their own: those into <v> where the node has such edges, bool [n]."""
+        return np.asarray(self._into_values[edges] | ~self._has_values[nodes])
 
     @cached_property
     def digest(self) -> str:
@@ -81,7 +140,8 @@ class Graph:
         digest = hashlib.sha256(b"mi graph 1\n")
         for names in (self.nodes, self.receivers):
             digest.update(("\n".join(names) + "\n\n").encode())
-        for array in (self.receiver_node, self.edges):
+        # A graph that shares no receiver has the digest that it had before receivers could be shared.
+        for array in (self.receiver_node, self.edges, *([self.shared] if self.shared.size else [])):
             digest.update(np.ascontiguousarray(array, dtype="<i4").tobytes())
         return digest.hexdigest()
 
@@ -159,11 +219,19 @@ class Graph:
             "receivers": _names_to_bytes(self.receivers),
             "receiver_node": self.receiver_node,
             "edges": self.edges,
+            **({"shared": self.shared} if self.shared.size else {}),
         }
 
 
+_NOT_SHARED = np.zeros((2, 0), dtype=np.int32)
+
+
 def explicit_graph(
-    nodes: Sequence[str], receivers: Sequence[str], receiver_node: Sequence[int] | np.ndarray, edges: np.ndarray
+    nodes: Sequence[str],
+    receivers: Sequence[str],
+    receiver_node: Sequence[int] | np.ndarray,
+    edges: np.ndarray,
+    shared: np.ndarray = _NOT_SHARED,
 ) -> Graph:
     """A graph that is only a table. Refuses a table in which an edge does not run forward or occurs twice."""
     graph = Graph(
@@ -173,6 +241,7 @@ def explicit_graph(
         tuple(receivers),
         np.array(receiver_node, dtype=np.int32),
         np.array(edges, dtype=np.int32).reshape(2, -1),
+        np.array(shared, dtype=np.int32).reshape(2, -1),
     )
     _check(graph)
     return graph
@@ -192,7 +261,8 @@ def from_head(head: Mapping[str, Any], table: Mapping[str, np.ndarray] | None = 
         if table is None:
             raise MiError("the graph is explicit and its table is missing", "read the stream together with its blobs")
         names = [bytes(np.asarray(table[key], dtype=np.uint8)).decode().split("\n") for key in ("nodes", "receivers")]
-        graph = explicit_graph(names[0], names[1], table["receiver_node"], table["edges"])
+        shared = table.get("shared", _NOT_SHARED)
+        graph = explicit_graph(names[0], names[1], table["receiver_node"], table["edges"], shared)
     elif builder == "sites":
         raise MiError(
             "these are scores of sites, which are joined by no edges: there is no circuit to choose",
@@ -224,12 +294,18 @@ def _check(graph: Graph) -> None:
         raise MiError(
             f"the graph's table has {len(graph.receivers)} receivers but {len(graph.receiver_node)} owners of one"
         )
-    inside = _within(graph.receiver_node, len(graph.nodes)) and _within(graph.edges[0], graph.n_sources)
-    if not inside or not _within(graph.edges[1], len(graph.receivers)):
+    of_nodes = np.concatenate([graph.receiver_node, graph.shared[1]])
+    of_receivers = np.concatenate([graph.edges[1], graph.shared[0]])
+    inside = _within(of_nodes, len(graph.nodes)) and _within(graph.edges[0], graph.n_sources)
+    if not inside or not _within(of_receivers, len(graph.receivers)):
         raise MiError(
             "the graph's table has an index that is out of range", "the last node is the sink: it never writes"
         )
-    backward = np.flatnonzero(graph.source >= graph.target)
+    pairs = np.concatenate([np.stack([np.arange(len(graph.receivers)), graph.receiver_node]), graph.shared], axis=1)
+    if len(np.unique(pairs, axis=1).T) < pairs.shape[1]:
+        raise MiError("the graph's table gives a receiver to one node twice", "list each node of a shared one once")
+    edges, nodes = graph.every_way
+    backward = edges[graph.source[edges] >= nodes]
     if len(backward):
         raise MiError(f"the edge {graph.edge_name(backward[0])} runs backward", "list the nodes in topological order")
     keys, order = graph._sorted_keys

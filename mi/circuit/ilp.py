@@ -6,10 +6,12 @@ Unit i is in (x_i = 1) or not, node u is there (y_u = 1) or not.
     such that sum x_i <= k                    over the units that were scored; no unit of them costs nothing
               y_u <= sum of what enters u     a node needs an edge into it (a root needs none)
               y_u <= sum of what leaves u     and one out of it (the sink needs none)
-              x_i <= y of what i touches      an edge needs both its nodes, a node or a neuron its writer
+              x_i <= y of what i touches      an edge needs both its nodes, a node or a neuron its writer; of the
+                                              nodes that share a receiver, one
 
 No edge runs backward, so these local rules are exactly `prune.connected`: a circuit that obeys them has nothing that
-pruning would drop. y is 0 or 1 wherever x is, so only x is declared an integer.
+pruning would drop. y is 0 or 1 wherever x is (it cannot be above 0 without an x that leaves the node, which makes it 1),
+so only x is declared an integer.
 
 HiGHS (through SciPy) solves it, one thread, the same answer each time. SciPy is imported where it is used: no other
 selection needs it.
@@ -98,17 +100,22 @@ class _Program:
         graph = units.graph
         x, y = np.arange(len(candidates)), len(candidates) + np.arange(len(graph.nodes))
         reads, writes = np.flatnonzero(~graph.roots), np.arange(graph.n_sources)
-        feeds = graph.feeds if strict else np.ones(graph.n_edges, dtype=bool)
         writer = units.writer[candidates]
         self._only_with(x, y[writer])
         self._needs_one(writes, writer, x)
         if units.level == "edge":
-            target, feeds = graph.target[candidates], feeds[candidates]
-            self._only_with(x, y[target])
-            self._needs_one(reads, target[feeds], x[feeds])
+            inside = np.zeros(graph.n_edges, dtype=bool)
+            inside[candidates] = True
+            edge, target = graph.ways(inside)
+            feeds = graph.feeds(edge, target) if strict else np.ones(len(edge), dtype=bool)
+            row = np.searchsorted(candidates, edge)  # candidates are in ascending order
+            self._at_least_one(x, row, y[target])
+            self._needs_one(reads, target[feeds], x[row[feeds]])
         else:  # all edges of a node come with it, so nodes themselves enter and leave one another
-            self._needs_one(reads, graph.target[feeds], y[graph.source[feeds]])
-            self._needs_one(writes, graph.source, y[graph.target])
+            edge, target = graph.every_way
+            feeds = graph.feeds(edge, target) if strict else np.ones(len(edge), dtype=bool)
+            self._needs_one(reads, target[feeds], y[graph.source[edge[feeds]]])
+            self._needs_one(writes, graph.source[edge], y[target])
 
     def at_most(self, bound: int, counted: np.ndarray) -> None:
         """sum of x over the `counted` units <= bound."""
@@ -144,6 +151,12 @@ class _Program:
         row = np.arange(len(part))
         values = np.repeat([1.0, -1.0], len(part))
         self._add(np.tile(row, 2), np.concatenate([part, whole]), values, [0.0] * len(part))
+
+    def _at_least_one(self, parts: np.ndarray, of: np.ndarray, members: np.ndarray) -> None:
+        """Each part <= the sum of the members that are its own (`of`: the place of the part of each member)."""
+        rows = np.concatenate([np.arange(len(parts)), of])
+        values = np.repeat([1.0, -1.0], [len(parts), len(members)])
+        self._add(rows, np.concatenate([parts, members]), values, [0.0] * len(parts))
 
     def _needs_one(self, nodes: np.ndarray, group: np.ndarray, members: np.ndarray) -> None:
         """y of each node <= the sum of the members of its group."""

@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from mi.circuit.graph import Graph
-from mi.circuit.prune import nodes_of
+from mi.circuit.prune import fed_by, nodes_of
 
 
 def parts(graph: Graph, mask: np.ndarray) -> np.ndarray:
@@ -56,16 +56,19 @@ def inflated(graph: Graph, mask: np.ndarray, rng: np.random.Generator) -> tuple[
     """
     inside = nodes_of(graph, mask) | graph.roots
     inside[graph.sink] = True
+    fed = inside | fed_by(graph, mask)
+    entering = graph.into(inside)
     for extra in rng.permutation(np.flatnonzero(~mask)).tolist():
-        source, target = graph.source[extra], graph.target[extra]
-        into = np.flatnonzero((graph.target == source) & inside[graph.source])
-        out = np.flatnonzero((graph.source == target) & inside[graph.target])
-        if (inside[source] or len(into)) and (inside[target] or len(out)):
+        source, targets = graph.source[extra], graph.readers(extra)
+        joined = bool(inside[targets].any())
+        into = np.flatnonzero(graph.into(np.arange(len(graph.nodes)) == source) & inside[graph.source])
+        out = np.flatnonzero(np.isin(graph.source, targets) & entering)
+        if (fed[source] or len(into)) and (joined or len(out)):
             larger = mask.copy()
             larger[extra] = True
-            if not inside[source]:
+            if not fed[source]:
                 larger[rng.choice(into)] = True
-            if not inside[target]:
+            if not joined:
                 larger[rng.choice(out)] = True
             return larger, extra
     return None

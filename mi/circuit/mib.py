@@ -15,7 +15,7 @@ import numpy as np
 
 from mi.circuit.graph import Graph
 from mi.circuit.levels import LEVELS, Circuit
-from mi.circuit.transformer import most_edges, transformer_graph
+from mi.circuit.transformer import most_edges, shares_receivers, transformer_graph
 from mi.errors import MiError, UsageError
 
 EXPECTED = "a graph of the MIB benchmark has cfg, nodes and edges"
@@ -55,6 +55,11 @@ def config(graph: Graph, d_model: int | None = None) -> dict[str, Any]:
         MiError: no file of the benchmark can be about this graph.
     """
     params = graph.params
+    if shares_receivers({"params": params}):
+        raise MiError(
+            "the benchmark has a key and a value receiver for each query head, and here heads share them",
+            "what each head's use of them is worth is not known from their sum: run mi attribute without --kv grouped",
+        )
     if graph.builder != "transformer" or params.get("attention_only"):
         raise MiError(f"the benchmark has no graph such as this one ({graph.describe()})", "it has whole transformers")
     width = d_model or params.get("d_model")

@@ -3,7 +3,8 @@
 A node stays while it has a kept edge coming in and a kept edge going out; an edge stays while both its nodes do. In a
 graph without cycles the fixpoint of that rule is: an edge stays if its source is reached from a root and its target
 reaches the sink, both through kept edges. So two searches over the table replace the loop, one forward and one backward
-among the edges that the first has reached.
+among the edges that the first has reached. An edge into a receiver that several nodes share stays while it leads into
+one of them that does.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ def connected(graph: Graph, mask: np.ndarray, strict: bool = False) -> np.ndarra
     `strict`: a node that has a receiver <v> is there only while an edge into that receiver is kept. A head that is fed
     through q or k alone moves where it looks and has nothing of its own to look at.
     """
-    kept = np.flatnonzero(mask)
-    source, target = graph.source[kept], graph.target[kept]
-    feeds = graph.feeds[kept] if strict else np.ones(len(kept), dtype=bool)
+    kept, target = graph.ways(mask)
+    source = graph.source[kept]
+    feeds = graph.feeds(kept, target) if strict else np.ones(len(kept), dtype=bool)
     fed = _reached(source[feeds], target[feeds], graph.roots)
     between = fed[source] & fed[target]
     source, target, kept = source[between], target[between], kept[between]
@@ -33,10 +34,19 @@ def connected(graph: Graph, mask: np.ndarray, strict: bool = False) -> np.ndarra
 
 
 def nodes_of(graph: Graph, mask: np.ndarray) -> np.ndarray:
-    """The nodes that an edge of `mask` touches, bool [n_nodes]."""
+    """The nodes that an edge of `mask` touches, bool [n_nodes]; of those that share a receiver, the ones that write."""
     nodes = np.zeros(len(graph.nodes), dtype=bool)
     nodes[graph.source[mask]] = True
-    nodes[graph.target[mask]] = True
+    alone = np.ones(len(graph.receivers), dtype=bool)
+    alone[graph.shared[0]] = False
+    nodes[graph.target[mask & alone[graph.edges[1]]]] = True
+    return nodes
+
+
+def fed_by(graph: Graph, mask: np.ndarray) -> np.ndarray:
+    """The nodes that an edge of `mask` leads into, whether they write or not, bool [n_nodes]."""
+    nodes = np.zeros(len(graph.nodes), dtype=bool)
+    nodes[graph.ways(mask)[1]] = True
     return nodes
 
 

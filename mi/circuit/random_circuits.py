@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mi.circuit.graph import Graph
-from mi.circuit.prune import connected, nodes_of
+from mi.circuit.prune import connected, fed_by
 from mi.circuit.select import longest_prefix, prefix
 from mi.errors import MiError
 
@@ -71,9 +71,12 @@ def _grown(graph: Graph, order: np.ndarray, size: int, rng: np.random.Generator)
 
 
 def _ends(graph: Graph, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes that an added edge may leave, and those that it may enter, each bool [n_nodes]."""
-    inside = nodes_of(graph, mask)
-    leaves, enters = inside | graph.roots, inside
+    """The nodes of a circuit that an added edge may leave (it feeds them) and enter (they write), each bool [n_nodes].
+
+    They differ where nodes share a receiver: what feeds one of them feeds all.
+    """
+    leaves, enters = fed_by(graph, mask) | graph.roots, np.zeros(len(graph.nodes), dtype=bool)
+    enters[graph.source[mask]] = True
     leaves[graph.sink], enters[graph.sink] = False, True
     return leaves, enters
 
@@ -81,16 +84,19 @@ def _ends(graph: Graph, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _edges_between(graph: Graph, mask: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The edges that can join the circuit one by one: both their nodes are on its paths."""
     leaves, enters = _ends(graph, mask)
-    return order[(leaves[graph.source] & enters[graph.target] & ~mask)[order]]
+    return order[(leaves[graph.source] & graph.into(enters) & ~mask)[order]]
 
 
 def _edges_of_a_new_node(graph: Graph, mask: np.ndarray, order: np.ndarray) -> np.ndarray:
     """An edge into and an edge out of the first node, in random order, that two edges connect; or nothing."""
     leaves, enters = _ends(graph, mask)
-    into = order[(leaves[graph.source] & ~enters[graph.target])[order]]
-    out = order[(~leaves[graph.source] & enters[graph.target])[order]]
-    reachable = np.isin(graph.target[into], graph.source[out])
+    into_circuit = graph.into(enters)
+    into = order[(leaves[graph.source] & ~into_circuit)[order]]
+    out = order[(~leaves[graph.source] & into_circuit)[order]]
+    writes = np.zeros(len(graph.nodes), dtype=bool)
+    writes[graph.source[out]] = True
+    reachable = graph.into(writes)[into]
     if not reachable.any():
         return into[:0]
     first = into[np.argmax(reachable)]
-    return np.array([first, out[np.argmax(graph.source[out] == graph.target[first])]])
+    return np.array([first, out[np.argmax(np.isin(graph.source[out], graph.readers(int(first))))]])

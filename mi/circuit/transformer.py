@@ -5,6 +5,9 @@ of a layer, then all k, then all v), an MLP and the logits at one. A receiver re
 residual stream; in a parallel block the MLP does not see the heads of its own layer. Edges are listed as EAP-IG creates
 them: layer by layer, source by source, head by head, q k v; then every source of the MLP (in a parallel block each
 source's edge to the MLP follows its edges to the heads); at the end the sources of the logits.
+
+With `n_kv_heads`, the query heads that share a key and a value head (consecutive ones) share its two receivers,
+`a3.kv1<k>` and `a3.kv1<v>`: edges are then listed group by group, the q of its heads, k, v.
 """
 
 from __future__ import annotations
@@ -63,8 +66,12 @@ def transformer_graph(
     parallel: bool = False,
     d_model: int | None = None,
     attention_only: bool = False,
+    n_kv_heads: int | None = None,
 ) -> Graph:
-    """The graph of a model with `n_layers` blocks of `n_heads` query heads. `d_model` is recorded, not used."""
+    """The graph of a model with `n_layers` blocks of `n_heads` query heads. `d_model` is recorded, not used.
+
+    `n_kv_heads`: heads that share keys and values share the receivers of those; None: each has its own.
+    """
     if n_layers < 1 or n_heads < 1:
         raise MiError(f"a transformer of {n_layers} layers and {n_heads} heads has no graph", "both must be at least 1")
     if most_edges(n_layers, n_heads) > MOST_EDGES:
@@ -77,10 +84,28 @@ def transformer_graph(
     }
     if attention_only:
         params["attention_only"] = True
+    if n_kv_heads is not None:
+        if not 1 <= n_kv_heads <= n_heads or n_heads % n_kv_heads:
+            raise MiError(f"{n_heads} heads do not share {n_kv_heads} keys and values evenly")
+        if n_kv_heads == n_heads:  # nothing is shared: the graph of every other model
+            n_kv_heads = None
+        else:
+            params["n_kv_heads"] = int(n_kv_heads)
     nodes = tuple(_nodes(n_layers, n_heads, attention_only))
-    receivers, receiver_node = _receivers(n_layers, n_heads, attention_only)
-    edges = _edges(n_layers, n_heads, parallel, attention_only)
-    return Graph("transformer", params, nodes, receivers, receiver_node, edges)
+    receivers, receiver_node, shared = _receivers(n_layers, n_heads, n_kv_heads, attention_only)
+    edges = _edges(n_layers, n_heads, n_kv_heads or n_heads, parallel, attention_only)
+    return Graph("transformer", params, nodes, receivers, receiver_node, edges, shared)
+
+
+def shares_receivers(graph: Mapping[str, Any]) -> bool:
+    """Whether the graph that a head names is one of shared keys and values."""
+    return (graph.get("params") or {}).get("n_kv_heads") is not None
+
+
+def head_receiver(layer: int, head: int, branch: str, group: int | None = None) -> str:
+    """The name of what a head reads with; `group`: of the heads that share it, if any do."""
+    shared = group is not None and branch != "q"
+    return f"a{layer}.kv{group}<{branch}>" if shared else f"a{layer}.h{head}<{branch}>"
 
 
 def _nodes(n_layers: int, n_heads: int, attention_only: bool) -> Iterator[str]:
@@ -92,35 +117,50 @@ def _nodes(n_layers: int, n_heads: int, attention_only: bool) -> Iterator[str]:
     yield "logits"
 
 
-def _receivers(n_layers: int, n_heads: int, attention_only: bool) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the receivers and, for each, the index of its node."""
+def _receivers(
+    n_layers: int, n_heads: int, n_kv_heads: int | None, attention_only: bool
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names of the receivers; for each the index of its node, its first one if it has several; their other nodes."""
     width = n_heads + (not attention_only)  # nodes of a layer
-    names: list[str] = []
+    size = n_heads // (n_kv_heads or n_heads)  # of a group
+    names: dict[str, int] = {}  # with the place of each
     owners: list[int] = []
+    shared: list[tuple[int, int]] = []
+
+    def add(name: str, node: int) -> None:
+        if name in names:
+            shared.append((names[name], node))
+            return
+        names[name] = len(owners)
+        owners.append(node)
+
     for layer in range(n_layers):
         first = 1 + layer * width
         for branch in BRANCHES:
-            names += [f"a{layer}.h{head}<{branch}>" for head in range(n_heads)]
-            owners += range(first, first + n_heads)
+            for head in range(n_heads):
+                group = None if n_kv_heads is None else head // size
+                add(head_receiver(layer, head, branch, group), first + head)
         if not attention_only:
-            names.append(f"m{layer}")
-            owners.append(first + n_heads)
-    names.append("logits")
-    owners.append(1 + n_layers * width)
-    return tuple(names), np.array(owners, dtype=np.int32)
+            add(f"m{layer}", first + n_heads)
+    add("logits", 1 + n_layers * width)
+    others = np.array(shared, dtype=np.int32).reshape(-1, 2).T
+    return tuple(names), np.array(owners, dtype=np.int32), np.ascontiguousarray(others)
 
 
-def _edges(n_layers: int, n_heads: int, parallel: bool, attention_only: bool) -> np.ndarray:
+def _edges(n_layers: int, n_heads: int, n_kv_heads: int, parallel: bool, attention_only: bool) -> np.ndarray:
     """Source index and receiver index of every edge, int32 [2, E]."""
     width = n_heads + (not attention_only)
-    stride = 3 * n_heads + (not attention_only)  # receivers of a layer
-    # q, k, v of head 0, then of head 1, ...: receivers lie q-major, edges are listed head-major
-    branches_of_heads = (np.arange(3)[None, :] * n_heads + np.arange(n_heads)[:, None]).ravel()
+    of_heads = n_heads + 2 * n_kv_heads
+    stride = of_heads + (not attention_only)  # receivers of a layer
+    # q, k, v of head 0, then of head 1, ...: receivers lie q-major, edges are listed head-major (or group-major)
+    groups = np.arange(n_kv_heads)[:, None]
+    queries = np.arange(n_heads).reshape(n_kv_heads, -1)
+    branches_of_heads = np.concatenate([queries, n_heads + groups, n_heads + n_kv_heads + groups], axis=1).ravel()
     blocks: list[np.ndarray] = []
     for layer in range(n_layers):
         before = 1 + layer * width
         heads = layer * stride + branches_of_heads
-        mlp = np.array([] if attention_only else [layer * stride + 3 * n_heads], dtype=heads.dtype)
+        mlp = np.array([] if attention_only else [layer * stride + of_heads], dtype=heads.dtype)
         if parallel:
             blocks.append(_all_pairs(before, np.append(heads, mlp)))
         else:

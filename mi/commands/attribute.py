@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi import options
-from mi.commands.attribute_said import check_missed, missed_of, said_of, warnings
+from mi.commands.attribute_said import check_missed, check_same_graph, kv_of, missed_of, said_of, warnings
 from mi.commands.attribute_shard import as_shard, rows_taken, set_and_part, shard_asked, tensors_of
 from mi.core import methods
 from mi.errors import UsageError
@@ -88,6 +88,7 @@ def attribute(
     normalise_layers: Annotated[
         bool, Option("--normalise-layers", help="Of hisp: divide the scores of each layer by their L2 norm.")
     ] = False,
+    kv: options.Kv = None,
     ablation: options.Ablation = "counterfactual",
     means: options.Means = None,
     seed: options.Seed = 0,
@@ -151,6 +152,8 @@ def attribute(
 
         mi attribute cache.jsonl | mi attribute --method exact --top 500 -o checked.jsonl
 
+        mi attribute cache.jsonl -m Qwen/Qwen2.5-0.5B --kv grouped | mi prune --top 200 | mi score
+
         mi attribute cache.jsonl --shard 2/5 -o part-2.jsonl
 
         mi attribute images.jsonl -m vit/ --method nap-ig --site 'vit.layers.*:output' --metric class-prob
@@ -178,7 +181,7 @@ def attribute(
         rule,
         direction,
         ablation,
-        any((compat, means, on, top, missed_bound, normalise_layers, backward, shard)),
+        any((compat, means, on, top, missed_bound, normalise_layers, backward, shard, kv)),
         metric,
         split or "train",
         limit,
@@ -214,6 +217,7 @@ def attribute(
     piped = team.first(lambda: stream.read(file, kinds, work.import_libraries))
     head = piped.head
     ranked = _ranked(piped, on, top)
+    receivers = kv_of(config, kv, ranked)
     if missed_bound:
         check_missed(config, ranked)
     check(remote, model, head, device_map, device)
@@ -222,7 +226,7 @@ def attribute(
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, kv=receivers)
     if sites.apply_to(chosen):
         check_executor(executor)
         of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
@@ -243,7 +247,9 @@ def attribute(
         located = chosen.located.config()
         forwards, backwards = methods.cost(config, (shape := shape_of(located)).n_layers, shape.n_sources)
         if patches:
-            forwards += math.ceil(PART * (len(only) if only is not None else _n_units(located, config.level)))
+            forwards += math.ceil(
+                PART * (len(only) if only is not None else _n_units(located, config.level, receivers))
+            )
             forwards += missed_bound or 0
         lengths = [len(encoded[row].clean) for row in taken]
         needed = cost(
@@ -256,7 +262,7 @@ def attribute(
             memory=methods.memory(config),
             budget=room,
             steps=config.steps,
-            units=_n_units(located, config.level),
+            units=_n_units(located, config.level, receivers),
         )
         note(needed.text())
         return
@@ -267,6 +273,8 @@ def attribute(
         from mi.core.means import given
         from mi.show.progress import progress
 
+        if ranked is not None:
+            check_same_graph(ready, ranked)
         with progress(len(taken), "attribute") as bar:
             got = score(
                 ready,
@@ -357,9 +365,9 @@ def _ranked(piped: Stream, on: str | None, top: int | None) -> Stream | None:
     return stream.read(on, ("scores",)) if on else None
 
 
-def _n_units(config: Mapping[str, Any], level: str) -> int:
+def _n_units(config: Mapping[str, Any], level: str, kv: str | None) -> int:
     """How many edges, nodes or neurons a model of this configuration has."""
     from mi.circuit.levels import Units
     from mi.tasks.shape import graph_of, shape_of
 
-    return Units(graph_of(config), level, shape_of(config).d_model if level == "neuron" else 0).n
+    return Units(graph_of(config, kv == "grouped"), level, shape_of(config).d_model if level == "neuron" else 0).n

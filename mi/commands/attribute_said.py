@@ -56,6 +56,47 @@ def said_of(
     return said
 
 
+def kv_of(config: methods.Config, kv: str | None, ranked: Stream | None) -> str | None:
+    """Which receivers of keys and values are meant: what --kv says, or what the scores have that are to be looked at.
+
+    Raises:
+        UsageError: what is asked for knows no shared receivers.
+        MiError: the scores have the others.
+    """
+    from mi.circuit.transformer import shares_receivers
+    from mi.errors import MiError
+
+    if kv == "grouped" and config.level != "edge":
+        raise UsageError(f"--kv means nothing to scores of {config.level}s: only edges have receivers", "leave it away")
+    if kv == "grouped" and config.compat:
+        raise UsageError(
+            "MIB has a key and a value receiver for each query head, so --kv grouped has no numbers of its",
+            "leave --kv or --compat away",
+        )
+    if ranked is None or config.level != "edge":
+        return kv
+    own = "grouped" if shares_receivers(ranked.head["graph"]) else "query"
+    if kv not in (None, own):
+        raise MiError(
+            f"the scores to look at were made with --kv {own}, not with --kv {kv}",
+            "edges of one are no edges of the other: leave --kv away, or score again",
+            place=ranked.origin,
+        )
+    return own
+
+
+def check_same_graph(ready: Model, ranked: Stream) -> None:
+    """Refuse scores to look at whose edges are not those of the model."""
+    from mi.errors import MiError
+
+    if ranked.head["graph"]["digest"] != ready.graph.digest:
+        raise MiError(
+            f"the scores to look at are of another graph than the model's ({ready.graph.describe()})",
+            "score the same model",
+            place=ranked.origin,
+        )
+
+
 def check_missed(config: methods.Config, ranked: Stream | None) -> None:
     if ranked is None:
         raise UsageError(

@@ -130,6 +130,7 @@ def search(
     every: Annotated[
         int, UNRECORDED, Option("--every", metavar="N", min=1, help="Steps, or edges tried, between two checkpoints.")
     ] = 50,
+    kv: options.Kv = None,
     ablation: options.Ablation = "counterfactual",
     means: options.Means = None,
     seed: options.Seed = 0,
@@ -207,6 +208,8 @@ def search(
     settings = settle(method, flags, ranking, seed)
     if method == "optimal" and (ablation != "counterfactual" or means):
         raise UsageError("--ablation means nothing to optimal", "it learns what takes a node's place")
+    if method == "optimal" and kv == "grouped":
+        raise UsageError("--kv means nothing to optimal: it learns for nodes, and only edges have receivers")
     if learn_constants and ablation not in ("counterfactual", "mean", "optimal"):
         raise UsageError(f"--learn-constants does not begin at --ablation {ablation}", "leave --ablation away")
     replaces = "mean" if learn_constants and ablation == "counterfactual" else ablation
@@ -227,7 +230,7 @@ def search(
     if dry_run:
         located = chosen.located.config()
         lengths = [len(example.clean) for example in encoded]
-        forwards, backwards = passes(settings, len(encoded), *_size(located), batch_size)
+        forwards, backwards = passes(settings, len(encoded), *_size(located, kv), batch_size)
         size, need = batch_size or _batch(method), memory(settings)
         needed = cost(lengths, located, dtype, size, forwards, backwards, memory=need, budget=room, table=room.gated)
         note(needed.text())
@@ -244,7 +247,7 @@ def search(
 
         depends: list[Any] = [settings.said(), method, settings.ranking, seed, replaces, metric, batch_size, executor]
         depends += [piped.sha256, which, limit, begin, *replaced.digests, chosen.identity, ready.identity["dtype"]]
-        depends += [ready.device.type, source_digest()]
+        depends += [ready.device.type, ready.graph.digest, source_digest()]
         state = Checkpoint(
             checkpoint,
             every,
@@ -287,7 +290,7 @@ def search(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room),
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, kv=kv),
         head=head,
         inputs=[*examples.inputs, *replaced.inputs],
         depends_on=[piped.sha256, *replaced.digests],
@@ -324,11 +327,11 @@ def _result(ready: Model, settings: Settings, got: Searched, parts: Mapping[str,
     return Result({**parts, "kind": "circuit", "selection": selection}, records, tensors)
 
 
-def _size(config: Mapping[str, Any]) -> tuple[int, int]:
+def _size(config: Mapping[str, Any], kv: str | None) -> tuple[int, int]:
     """How many edges and sources a model of this configuration has."""
     from mi.tasks.shape import graph_of
 
-    graph = graph_of(config)
+    graph = graph_of(config, kv == "grouped")
     return graph.n_edges, graph.n_sources
 
 

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from mi.core import ports, replacement
 from mi.core.batches import Batch
-from mi.core.contraction import contract, edges_of
+from mi.core.contraction import by_column, contract, edges_of
 from mi.core.executor import Edit, Port
 from mi.core.gradients import GradientRecorder, ReceiverGradients
 from mi.core.job import Job, Scored
@@ -182,10 +182,10 @@ class _Tally:
 
     def add_fixed(self, change: Change, effects: _Effects) -> None:
         """Edges into the queries, or the keys, of one layer."""
-        n, columns = self._model.adapter.n_heads, self._model.layout.layers[change.layer].receivers
-        own = slice(columns[change.which * n], columns[change.which * n] + n)
+        rows, first = self._model.layout.layers[change.layer], change.which * self._model.adapter.n_heads
         sources = slice(change.sources.start, change.sources.stop)
-        for dropped, values in effects.items():
+        for dropped, by_head in effects.items():
+            own, values = by_column(rows, first, by_head)
             self.add(values, sources, own, change.layer, dropped)
 
     def scores(self) -> Float[Tensor, "batch unit"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mi.core import norms
 from mi.core.adapters import Adapter, Layer
 from mi.core.gradients import HeadGradients, ReceiverGradients
-from mi.core.layout import Layout
+from mi.core.layout import Layout, LayerRows
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_differences, write_sources
 
@@ -94,6 +94,21 @@ def edges_of(model: Model, cells: Float[Tensor, "batch source receiver"]) -> Flo
     return cells[:, edges[0], edges[1]]
 
 
+def by_column(
+    rows: LayerRows, first: int, scores: Float[Tensor, "*cells receiver"]
+) -> tuple[slice, Float[Tensor, "*cells column"]]:
+    """Scores of a layer's receivers from number ``first`` on (a head's q, k or v), in the columns of the table where
+    they belong: those of heads that share a receiver are one, whose gradient is the sum of theirs.
+    """
+    receivers, n_heads = rows.receivers[first : first + scores.shape[-1]], len(rows.heads)
+    columns = slice(receivers[0], receivers[-1] + 1)
+    if columns.stop - columns.start == len(receivers):
+        return columns, scores
+    kinds = [slice(start, start + n_heads) for start in range(0, len(receivers), n_heads)]  # q, k, v
+    summed = [scores[..., kind].unflatten(-1, (len(set(receivers[kind])), -1)).sum(-1) for kind in kinds]
+    return columns, torch.cat(summed, dim=-1)
+
+
 def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:
     return tensor[examples, positions]
 
@@ -131,7 +146,8 @@ def _heads(
     gradient = _widened(model, layer, gradients.narrow[:, examples, positions], first)
     left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
     right = gradient.view(len(gradient), n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
-    out[:, :, rows.receivers[first] : rows.receivers[-1] + 1] += torch.bmm(left, right).to(torch.float64)
+    columns, scores = by_column(rows, first, torch.bmm(left, right).to(torch.float64))
+    out[:, :, columns] += scores
 
 
 def _widened(
@@ -185,7 +201,8 @@ def _narrow_columns(
         left = along.permute(0, 2, 1, 3).reshape(n, n_sources, t * steps)
         corrections = [c[examples, positions, first:] for c in heads.correction]
         right = torch.stack(corrections, dim=2).reshape(n, t * steps, -1)
-        out[..., rows.receivers[first] : rows.receivers[-1] + 1] -= torch.bmm(left, right).to(torch.float64)
+        reached, scores = by_column(rows, first, torch.bmm(left, right).to(torch.float64))
+        out[..., reached] -= scores
     for index in gradients.mlp:
         out[..., model.layout.layers[index].mlp_receiver] += products[..., column].sum(1, dtype=torch.float64)
         column += 1

@@ -6,7 +6,7 @@
 (spec B4; Meng et al. 2022 for denoising.) Either way a positive score means that it helps. A node is patched in all
 its outgoing edges, a neuron is one dimension of what a node writes. Many patches run side by side as rows of one
 batch; each goes on from the block that it touches, at the positions from the first difference on (`resume`), and a
-patched q, k or v leaves the other heads' alone.
+patched q, k or v leaves the other heads' alone; a k or v that heads share is patched in all of them at once.
 
 Flows in: a model, one batch, what to patch. Flows out: float64 ``[batch, patch]``.
 """
@@ -235,11 +235,12 @@ class _Base:
         adapter, rows = self._model.adapter, self._model.layout.layers[layer.index]
         parts = [part.repeat(len(patches), 1, 1, 1) for part in self._seen.projected[layer.index]]  # [row, pos, h, d]
         batch = len(self._batch)
-        where = np.array([rows.receivers.index(int(r)) for r in patches.receiver])
         touched: list[tuple[int, Tensor]] = []
-        for number in np.unique(where).tolist():
+        for number, receiver in enumerate(rows.receivers):
             which, head = divmod(number, layer.n_heads)
-            mine = np.flatnonzero(where == number)
+            mine = np.flatnonzero(patches.receiver == receiver)
+            if not len(mine):
+                continue
             stream = self._seen.stream[layer.index] + change[torch.as_tensor(mine, device=change.device)]
             normed = layer.attention_norm(stream)
             row = head if which == 0 else layer.kv_head(head)

@@ -5,7 +5,8 @@ variant of the MIB track, spec B6).
 
 with y the residual stream where v reads it and x_u what u writes, a head through its post-norm at the scale of the run,
 so that heads add up to what the layer writes. One forward of the clean prompts: no gradient, no
-corrupted run, no metric. q, k and v of a head read the same stream and score the same. Where no source is near, the
+corrupted run, no metric. q, k and v of a head read the same stream and score the same, and so does
+what heads share. Where no source is near, the
 shares are 0, not 0/0 (spec B0 row 17).
 
 Flows in: a job and a batch. Flows out: its scores.
@@ -85,7 +86,7 @@ def _add_shares(
 
 def _receivers(places: Layout) -> list[list[int]]:
     """The receivers that read the stream at one place, in the order of `_Streams`."""
-    layers = [[list(rows.receivers), [rows.mlp_receiver]] for rows in places.layers]
+    layers = [[list(dict.fromkeys(rows.receivers)), [rows.mlp_receiver]] for rows in places.layers]
     return [*(receivers for layer in layers for receivers in layer), [places.logits_receiver]]
 
 

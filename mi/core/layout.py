@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mi.circuit.graph import Graph
+from mi.circuit.names import BRANCHES
+from mi.circuit.transformer import head_receiver
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class LayerRows:
 
     heads: tuple[int, ...]  # source of each head
     mlp: int  # source
-    receivers: tuple[int, ...]  # q of every head, then k, then v
+    receivers: tuple[int, ...]  # q of every head, then k, then v; the same one for heads that share it
     mlp_receiver: int
 
 
@@ -29,14 +31,19 @@ class Layout:
     n_receivers: int
 
 
-def layout(graph: Graph, n_layers: int, n_heads: int) -> Layout:
+def layout(graph: Graph, n_layers: int, n_heads: int, group: int = 1) -> Layout:
+    """``group``: how many consecutive heads share a key and a value in the graph."""
     source = {name: row for row, name in enumerate(graph.nodes)}
     receiver = {name: column for column, name in enumerate(graph.receivers)}
     layers = tuple(
         LayerRows(
             heads=tuple(source[f"a{layer}.h{head}"] for head in range(n_heads)),
             mlp=source[f"m{layer}"],
-            receivers=tuple(receiver[f"a{layer}.h{head}<{kind}>"] for kind in "qkv" for head in range(n_heads)),
+            receivers=tuple(
+                receiver[head_receiver(layer, head, kind, head // group if group > 1 else None)]
+                for kind in BRANCHES
+                for head in range(n_heads)
+            ),
             mlp_receiver=receiver[f"m{layer}"],
         )
         for layer in range(n_layers)

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from mi.core import runtime
+from mi.core.key_values import as_asked
 from mi.core.model import Model, load_located
 from mi.core.sitewise import load as sitewise
 from mi.core.sitewise.load import Module
 from mi.core.team import current
-from mi.errors import MiError
 from mi.io import channel
 from mi.tasks.subject import Chosen, Loading
 
@@ -59,19 +59,15 @@ def opened(
         with team.turn(str(on)):
             held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))
         model = _kept.get(key) or _load(chosen, loading, str(on))
-        if isinstance(model, Model) and graph is not None and graph.get("digest") != model.graph.digest:
-            raise MiError(
-                f"{chosen.located.id} has another graph ({model.graph.describe()}) than the stream",
-                "scores and circuits belong to one graph; make them again with this model",
-            )
+        ready = as_asked(model, loading.kv, graph, chosen.located.id) if isinstance(model, Model) else model
         _kept.clear()
         try:
-            yield replace(model, budget=loading.budget)
+            yield replace(ready, budget=loading.budget)
         finally:
             if channel.current() is not None:
                 _kept[key] = model
             else:
-                del model
+                del model, ready
                 gc.collect()
                 if on.type == "cuda":
                     torch.cuda.empty_cache()

@@ -86,10 +86,21 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     )
 
 
-def graph_of(config: Mapping[str, Any]) -> Graph:
-    """The graph of a model with this config.json, without the model."""
+def n_kv_heads(config: Mapping[str, Any]) -> int:
+    """How many heads of keys and values a model with this config.json has."""
+    config = config.get("text_config") or config
+    n_heads = shape_of(config).n_heads
+    if config.get("model_type") == "falcon" and not config.get("new_decoder_architecture"):
+        return 1 if config.get("multi_query", True) else n_heads
+    return int(config.get("num_key_value_heads") or config.get("num_kv_heads") or n_heads)
+
+
+def graph_of(config: Mapping[str, Any], grouped: bool = False) -> Graph:
+    """The graph of a model with this config.json, without the model. ``grouped``: with the receivers of keys and values
+    that heads share."""
     from mi.circuit.importers.edges import side_by_side
     from mi.circuit.transformer import transformer_graph
 
     shape = shape_of(config)
-    return transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model)
+    shared = n_kv_heads(config) if grouped else None
+    return transformer_graph(shape.n_layers, shape.n_heads, side_by_side(config), shape.d_model, n_kv_heads=shared)

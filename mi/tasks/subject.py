@@ -46,6 +46,7 @@ class Loading:
     device_map: str | None = None  # how accelerate spreads the model over devices
     sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
     budget: Budget = DEFAULT_BUDGET
+    kv: str | None = None  # the graph's receivers of keys and values: query, grouped, or those of the stream
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class Found:
 def visits(graph: Graph, order: str, seed: int) -> np.ndarray:
     """Every edge in the order in which it is tried, int64 [E].
 
-    Receivers from the logits back: those of a later node first, and q, k, v of one head in this order. The sources of a
-    receiver from the last one back (reverse), from the first one on (normal), or at random.
+    Receivers from the logits back: those of a later node first, and q, k, v of one head in this order (k and v that
+    heads share, after the q of all of them). The sources of a receiver from the last one back (reverse), from the first one on (normal), or at random.
     """
     draw = np.random.default_rng(seed)
     source, receiver = graph.edges.astype(np.int64)
@@ -141,9 +141,11 @@ class _Search:
         return (abs(delta) if self._absolute else delta) < self._tau
 
     def _unread(self, edge: int) -> bool:
-        """Whether nothing reads the node that the edge leads into: its edges change nothing."""
-        node = self._graph.target[edge]
-        return self._apart and node != self._graph.sink and not bool(self.kept[self._graph.source == node].any())
+        """Whether nothing reads the node that the edge leads into, or the nodes: its edges change nothing."""
+        graph = self._graph
+        return self._apart and not any(
+            node == graph.sink or bool(self.kept[graph.source == node].any()) for node in graph.readers(edge)
+        )
 
     def _next(self) -> np.ndarray:
         """The edges to try side by side: as many as are expected to go, none into a node that another one comes from
@@ -152,7 +154,7 @@ class _Search:
         ahead = self._edges[self.at : self.at + count]
         read: set[int] = set()
         for place, edge in enumerate(ahead.tolist()):
-            if int(self._graph.target[edge]) in read or self._unread(edge):
+            if read.intersection(self._graph.readers(edge)) or self._unread(edge):
                 return ahead[:place]
             read.add(int(self._graph.source[edge]))
         return ahead

@@ -82,10 +82,10 @@ class SubnetworkProbing:
 def _ends(graph: Graph) -> tuple[int, np.ndarray]:
     """How many units there are, and each edge's two, int64 [2, E]; the number beyond the last is no unit.
 
-    A node with several receivers (a head) has a unit for each and one for what it writes; one with a single receiver
-    (an MLP) is one unit; a root and the sink are none.
+    A node with several receivers (a head) has a unit for each and one for what it writes, a receiver that nodes share
+    is one unit; a node with a single receiver (an MLP) is one; a root and the sink are none.
     """
-    n_receivers = np.bincount(graph.receiver_node, minlength=len(graph.nodes))
+    n_receivers = np.bincount(np.concatenate([graph.receiver_node, graph.shared[1]]), minlength=len(graph.nodes))
     writes = np.flatnonzero((n_receivers > 0) & (np.arange(len(graph.nodes)) != graph.sink))
     reads = np.flatnonzero(n_receivers[graph.receiver_node] > 1)
     n = len(writes) + len(reads)

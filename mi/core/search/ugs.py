@@ -51,25 +51,21 @@ class Window(torch.autograd.Function):
 
 def on_a_path(graph: Graph, masks: Bool[Tensor, "sample edge"]) -> Bool[Tensor, "sample edge"]:
     """The edges of each mask that lie on a path from a root to the sink: `circuit.prune` for many masks at once."""
-    source, target = (
-        torch.as_tensor(ends.astype(np.int64), device=masks.device) for ends in (graph.source, graph.target)
-    )
+    source = torch.as_tensor(graph.source.astype(np.int64), device=masks.device)
     roots = torch.as_tensor(graph.roots, device=masks.device)
     fed = roots.repeat(len(masks), 1)
     read = torch.zeros_like(fed)
     read[:, graph.sink] = True
-    by_target = [np.flatnonzero(graph.target == node) for node in range(len(graph.nodes))]
-    for edges in by_target:  # nodes are in topological order
-        if len(edges):
-            node = int(graph.target[edges[0]])
-            fed[:, node] = (masks[:, edges] & fed[:, source[edges]]).any(1)
-    for edges in reversed(by_target):
-        if len(edges):
-            node = int(graph.target[edges[0]])
-            into = masks[:, edges] & (fed & read)[:, node : node + 1]
-            read = read.scatter_reduce(1, source[edges].repeat(len(masks), 1), into, "amax")
-    between = fed & read
-    return masks & between[:, source] & between[:, target]
+    edge, target = graph.every_way
+    by_target = [(node, edge[target == node]) for node in np.unique(target).tolist()]
+    for node, edges in by_target:  # nodes are in topological order
+        fed[:, node] = (masks[:, edges] & fed[:, source[edges]]).any(1)
+    kept = torch.zeros_like(masks)
+    for node, edges in reversed(by_target):
+        into = masks[:, edges] & (fed & read)[:, node : node + 1]
+        read = read.scatter_reduce(1, source[edges].repeat(len(masks), 1), into, "amax")
+        kept[:, edges] |= into & fed[:, source[edges]]
+    return kept
 
 
 @dataclass
@@ -85,7 +81,7 @@ class Ugs:
         graph, device = self.model.graph, self.model.device
         self.parameters = {"theta": torch.full((graph.n_edges,), START, device=device, requires_grad=True)}
         self._source = torch.as_tensor(graph.source.astype(np.int64), device=device)
-        self._target = torch.as_tensor(graph.target.astype(np.int64), device=device)
+        self._ways = [torch.as_tensor(ends.astype(np.int64), device=device) for ends in graph.every_way]
 
     def _alpha(self) -> Tensor:
         return torch.sigmoid(self.parameters["theta"])
@@ -98,7 +94,8 @@ class Ugs:
     def penalty(self, gates: Tensor, step: int) -> Tensor:
         alpha = self._alpha()
         touching = alpha.new_zeros(len(self.model.graph.nodes))
-        touching = touching.index_add(0, self._source, alpha).index_add(0, self._target, alpha)
+        edge, target = self._ways
+        touching = touching.index_add(0, self._source, alpha).index_add(0, target, alpha[edge])
         node_penalty = min(self.penalty_weight / 2, MOST_NODE_PENALTY)
         return self.penalty_weight * alpha.sum() + node_penalty * torch.tanh(touching).sum()
 
