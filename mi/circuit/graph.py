@@ -25,6 +25,10 @@ from mi.circuit.names import ARROW, parse, parse_edge
 from mi.errors import MiError
 
 
+def _not_shared() -> np.ndarray:
+    return np.zeros((2, 0), dtype=np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A table of edges. Equal graphs have equal digests; `builder` and `params` only say how it was made."""
@@ -35,7 +39,7 @@ class Graph:
     receivers: tuple[str, ...]
     receiver_node: np.ndarray  # int32 [n_receivers]
     edges: np.ndarray  # int32 [2, E]
-    shared: np.ndarray = field(default_factory=lambda: _NOT_SHARED)  # int32 [2, n]
+    shared: np.ndarray = field(default_factory=_not_shared)  # int32 [2, n]
 
     def __post_init__(self) -> None:
         for array in (self.receiver_node, self.edges, self.shared):
@@ -223,15 +227,12 @@ class Graph:
         }
 
 
-_NOT_SHARED = np.zeros((2, 0), dtype=np.int32)
-
-
 def explicit_graph(
     nodes: Sequence[str],
     receivers: Sequence[str],
     receiver_node: Sequence[int] | np.ndarray,
     edges: np.ndarray,
-    shared: np.ndarray = _NOT_SHARED,
+    shared: np.ndarray | None = None,
 ) -> Graph:
     """A graph that is only a table. Refuses a table in which an edge does not run forward or occurs twice."""
     graph = Graph(
@@ -241,7 +242,7 @@ def explicit_graph(
         tuple(receivers),
         np.array(receiver_node, dtype=np.int32),
         np.array(edges, dtype=np.int32).reshape(2, -1),
-        np.array(shared, dtype=np.int32).reshape(2, -1),
+        _not_shared() if shared is None else np.array(shared, dtype=np.int32).reshape(2, -1),
     )
     _check(graph)
     return graph
@@ -261,8 +262,7 @@ def from_head(head: Mapping[str, Any], table: Mapping[str, np.ndarray] | None = 
         if table is None:
             raise MiError("the graph is explicit and its table is missing", "read the stream together with its blobs")
         names = [bytes(np.asarray(table[key], dtype=np.uint8)).decode().split("\n") for key in ("nodes", "receivers")]
-        shared = table.get("shared", _NOT_SHARED)
-        graph = explicit_graph(names[0], names[1], table["receiver_node"], table["edges"], shared)
+        graph = explicit_graph(names[0], names[1], table["receiver_node"], table["edges"], table.get("shared"))
     elif builder == "sites":
         raise MiError(
             "these are scores of sites, which are joined by no edges: there is no circuit to choose",

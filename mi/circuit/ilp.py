@@ -10,8 +10,8 @@ Unit i is in (x_i = 1) or not, node u is there (y_u = 1) or not.
                                               nodes that share a receiver, one
 
 No edge runs backward, so these local rules are exactly `prune.connected`: a circuit that obeys them has nothing that
-pruning would drop. y is 0 or 1 wherever x is (it cannot be above 0 without an x that leaves the node, which makes it 1),
-so only x is declared an integer.
+pruning would drop. y is 0 or 1 wherever x is (above 0 it needs an x that leaves its node, which makes it 1), so only x
+is declared an integer.
 
 HiGHS (through SciPy) solves it, one thread, the same answer each time. SciPy is imported where it is used: no other
 selection needs it.

@@ -17,7 +17,7 @@ from torch import Tensor
 from mi.core import norms
 from mi.core.adapters import Adapter, Layer
 from mi.core.gradients import HeadGradients, ReceiverGradients
-from mi.core.layout import Layout, LayerRows
+from mi.core.layout import LayerRows, Layout
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_differences, write_sources
 

@@ -31,8 +31,8 @@ class Layout:
     n_receivers: int
 
 
-def layout(graph: Graph, n_layers: int, n_heads: int, group: int = 1) -> Layout:
-    """``group``: how many consecutive heads share a key and a value in the graph."""
+def layout(graph: Graph, n_layers: int, n_heads: int) -> Layout:
+    group = n_heads // graph.params.get("n_kv_heads", n_heads)  # heads that share a key and a value receiver
     source = {name: row for row, name in enumerate(graph.nodes)}
     receiver = {name: column for column, name in enumerate(graph.receivers)}
     layers = tuple(

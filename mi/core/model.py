@@ -69,10 +69,7 @@ class Model:
 
     @cached_property
     def layout(self) -> Layout:
-        n_heads = self.adapter.n_heads
-        return layout(
-            self.graph, self.adapter.n_layers, n_heads, n_heads // self.graph.params.get("n_kv_heads", n_heads)
-        )
+        return layout(self.graph, self.adapter.n_layers, self.adapter.n_heads)
 
     def executor(self, name: str = "auto") -> Executor:
         if name in ("auto", "fast"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mi.circuit.partial import refuse
 from mi.circuit.select import ranked
 from mi.errors import MiError, UsageError
 from mi.show.nodes import Listed, Nodes, listed
+from mi.show.receivers import shared_receivers
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Edges:
     standard_error: np.ndarray | None = None  # float [n], from disjoint shards of the examples
     graph: Graph | None = None
     what: str = "edge"
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)  # receivers that nodes share, and these nodes
 
     def name(self, index: int) -> str:
         return f"{self.source[index]}{ARROW}{self.receiver[index]}"
@@ -48,7 +50,7 @@ class Edges:
             return matching(self.graph, patterns)
         mask = np.zeros(len(self.score), dtype=bool)
         for pattern in patterns:
-            means = [_means(pattern, s, r) for s, r in zip(self.source, self.receiver, strict=True)]
+            means = [_means(pattern, s, r, self.shared) for s, r in zip(self.source, self.receiver, strict=True)]
             mask |= np.array(means, dtype=bool)  # an empty circuit has no edges, and an empty list no type
         if not mask.any():
             raise UsageError(
@@ -76,7 +78,8 @@ def edges_of(
         if any("src" not in record for record in records):
             return listed(records)
         score = np.array([record.get("score", 0.0) for record in records], dtype=np.float64)
-        return Edges([r["src"] for r in records], [r["dst"] for r in records], score)
+        shared = shared_receivers(head)
+        return Edges([r["src"] for r in records], [r["dst"] for r in records], score, shared=shared)
     table = tensors(head["graph"]["blob"]) if head.get("graph", {}).get("builder") == "explicit" else None
     graph = from_head(head["graph"], table)
     arrays = tensors("scores")
@@ -103,13 +106,13 @@ def _standard_error(arrays: Mapping[str, np.ndarray], level: str) -> np.ndarray 
     return np.sqrt(n @ apart / (len(n) - 1) / n.sum())
 
 
-def _means(pattern: str, source: str, receiver: str) -> bool:
+def _means(pattern: str, source: str, receiver: str, shared: Mapping[str, Sequence[str]]) -> bool:
     """The rule of mi/circuit/globs.py for a single edge: its right side may name the receiver or the whole node."""
     left, arrow, right = pattern.partition(ARROW)
-    node = receiver.partition("<")[0]
+    into = (receiver, *shared.get(receiver, [receiver.partition("<")[0]]))
     if arrow:
-        return fnmatch.fnmatchcase(source, left) and (_like(receiver, right) or _like(node, right))
-    return _like(source, left) or _like(receiver, left) or _like(node, left)
+        return fnmatch.fnmatchcase(source, left) and any(_like(name, right) for name in into)
+    return _like(source, left) or any(_like(name, left) for name in into)
 
 
 def _like(name: str, pattern: str) -> bool:

@@ -21,6 +21,7 @@ from mi.errors import MiError
 from mi.io import stream
 from mi.io.load import Artifact
 from mi.io.tensors import BF16
+from mi.show.receivers import shared_receivers
 
 if TYPE_CHECKING:
     import networkx
@@ -63,7 +64,8 @@ class Loaded(Artifact):
         return [record for record in self.records if ("summary" in record) == summaries]
 
     def networkx(self) -> networkx.MultiDiGraph:
-        """The edges as a directed graph: several edges join two nodes where a head reads with q, k and v.
+        """The edges as a directed graph: several edges join two nodes where a head reads with q, k and v, and an edge
+        into a receiver that heads share goes to each of them, with the same name.
 
         A node has `layer` and `head` where its name says them; an edge its `score`, its `branch` and its `name`.
         """
@@ -72,18 +74,19 @@ class Loaded(Artifact):
             raise MiError(
                 f"a stream of kind {self.kind} is no graph", "scores and circuits are", place=self.stream.origin
             )
+        shared = shared_receivers(self.head)
         for record in self._scored().records():
             if "src" not in record:
                 graph.add_node(record["node"], score=record.get("score"), **_place(record["node"]))
                 continue
             receiver = parse(record["dst"])
-            target = str(receiver.node)
-            for node in (record["src"], target):
-                if node not in graph:
-                    graph.add_node(node, **_place(node))
             name = f"{record['src']}->{record['dst']}"
             said = {key: value for key, value in record.items() if key not in ("src", "dst")}
-            graph.add_edge(record["src"], target, key=receiver.branch, branch=receiver.branch, name=name, **said)
+            for target in shared.get(record["dst"], [str(receiver.node)]):
+                for node in (record["src"], target):
+                    if node not in graph:
+                        graph.add_node(node, **_place(node))
+                graph.add_edge(record["src"], target, key=receiver.branch, branch=receiver.branch, name=name, **said)
         return graph
 
     def torch(self, name: str) -> torch.Tensor:

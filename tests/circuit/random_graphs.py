@@ -29,15 +29,25 @@ def random_graph(rng):
             owners.append(index)
     shuffled = rng.permutation(len(receivers))
     receivers, owners = [receivers[i] for i in shuffled], [owners[i] for i in shuffled]
+    shared = _shared(rng, owners, len(nodes)) if rng.random() < 0.5 else []
+    first = [min([owner, *(node for r, node in shared if r == place)]) for place, owner in enumerate(owners)]
     density = rng.choice([0.1, 0.3, 0.7, 1.0])
-    pairs = [(s, r) for r in range(len(receivers)) for s in range(owners[r]) if rng.random() < density]
+    pairs = [(s, r) for r in range(len(receivers)) for s in range(first[r]) if rng.random() < density]
     edges = np.array([pairs[i] for i in rng.permutation(len(pairs))], dtype=np.int32).reshape(-1, 2).T
-    return explicit_graph(nodes, receivers, owners, edges)
+    return explicit_graph(nodes, receivers, owners, edges, np.array(shared).reshape(-1, 2).T)
+
+
+def _shared(rng, owners, n_nodes):
+    """Further nodes of some receivers."""
+    others = [[int(node) for node in rng.permutation(np.arange(1, n_nodes)) if node != owner] for owner in owners]
+    return [(r, node) for r, own in enumerate(others) for node in own[: int(rng.choice([0, 0, 1, 2]))]]
 
 
 def some_transformer(rng):
-    layers, heads = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-    return transformer_graph(layers, heads, parallel=bool(rng.integers(2)), attention_only=bool(rng.integers(2)))
+    layers, heads = int(rng.integers(1, 4)), int(rng.integers(1, 5))
+    kv_heads = int(rng.choice([n for n in range(1, heads + 1) if heads % n == 0])) if rng.random() < 0.5 else None
+    kinds = {"parallel": bool(rng.integers(2)), "attention_only": bool(rng.integers(2))}
+    return transformer_graph(layers, heads, n_kv_heads=kv_heads, **kinds)
 
 
 def any_graph(rng):
@@ -45,8 +55,23 @@ def any_graph(rng):
 
 
 def pairs_of(graph):
-    """The edges as (source, receiver) names, for the oracle."""
+    """The edges as (source, receiver) names, for the oracle: a receiver that nodes share is called after them all."""
+    nodes = readers_of(graph)
+    spelled = {name: "+".join(sorted(nodes[name])) + "".join(name.partition("<")[1:]) for name in graph.receivers}
+    return [(source, spelled[receiver]) for source, receiver in named_pairs(graph)]
+
+
+def named_pairs(graph):
+    """The edges as (source, receiver), as the graph calls them."""
     return [(graph.nodes[s], graph.receivers[r]) for s, r in graph.edges.T.tolist()]
+
+
+def readers_of(graph):
+    """The names of the nodes of each receiver."""
+    own = [{graph.nodes[node]} for node in graph.receiver_node]
+    for receiver, node in graph.shared.T.tolist():
+        own[receiver].add(graph.nodes[node])
+    return dict(zip(graph.receivers, own, strict=True))
 
 
 def roots_of(graph):

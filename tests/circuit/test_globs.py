@@ -8,8 +8,7 @@ import pytest
 from mi.circuit.globs import matching
 from mi.circuit.transformer import transformer_graph
 from mi.errors import UsageError
-from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of
-from tests.oracle.selection import node_of
+from tests.circuit.random_graphs import SEEDS, any_graph, generator, named_pairs, readers_of
 
 PATTERNS = [
     "input",
@@ -29,9 +28,11 @@ PATTERNS = [
 PATTERNS += ["n*->n*", "a0.*->a*.h1", "m0->a1.h0<q>", "in*->n2", "*->m1", "nobody", "m0->nobody", "n1->", "->n1"]
 
 
-def by_loop(edges, pattern):
+def by_loop(graph, pattern):
+    edges, nodes = named_pairs(graph), readers_of(graph)
+
     def reads(receiver, part):
-        return fnmatchcase(receiver, part) or fnmatchcase(node_of(receiver), part)
+        return any(fnmatchcase(name, part) for name in (receiver, *nodes[receiver]))
 
     left, arrow, right = pattern.partition("->")
     found = []
@@ -49,7 +50,7 @@ def test_patterns_equal_a_loop_over_the_names(seed):
     for _ in range(20):
         graph = any_graph(rng)
         for pattern in PATTERNS:
-            expected = by_loop(pairs_of(graph), pattern)
+            expected = by_loop(graph, pattern)
             if any(expected):
                 assert matching(graph, [pattern]).tolist() == expected, pattern
             else:

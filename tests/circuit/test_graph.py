@@ -12,7 +12,16 @@ import mi.circuit
 from mi.circuit.graph import explicit_graph, from_head
 from mi.circuit.transformer import MOST_EDGES, most_edges, transformer_graph
 from mi.errors import MiError
-from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, random_graph, some_transformer
+from tests.circuit.random_graphs import (
+    SEEDS,
+    any_graph,
+    generator,
+    named_pairs,
+    pairs_of,
+    random_graph,
+    readers_of,
+    some_transformer,
+)
 from tests.data_dir import shared
 from tests.oracle import selection as oracle
 
@@ -50,13 +59,14 @@ def test_counts_of_known_models(row):
 def test_edges_come_in_the_order_of_a_walk_through_the_model(seed):
     rng = generator(seed)
     for _ in range(10):
-        layers, heads, parallel, attention_only = (int(rng.integers(1, high)) for high in (5, 5, 3, 3))
-        shape = (layers, heads, parallel == 2, attention_only == 2)
-        graph = transformer_graph(shape[0], shape[1], shape[2], attention_only=shape[3])
-        assert pairs_of(graph) == oracle.transformer_edges(*shape)
-        owners = [graph.nodes[i] for i in graph.receiver_node]
-        assert owners == [oracle.node_of(receiver) for receiver in graph.receivers]
-        assert (graph.source < graph.target).all()
+        graph = some_transformer(rng)
+        shape = {key: value for key, value in graph.params.items() if key != "d_model"}
+        assert pairs_of(graph) == oracle.transformer_edges(**shape)
+        spelled = dict(zip(named_pairs(graph), pairs_of(graph), strict=True))
+        for (_, receiver), (_, names) in spelled.items():
+            assert readers_of(graph)[receiver] == oracle.nodes_of(names)
+        edges, nodes = graph.every_way
+        assert (graph.source[edges] < nodes).all()
 
 
 @pytest.mark.parametrize("model", GOLDEN)
@@ -108,11 +118,11 @@ def test_names_and_indices_agree(seed):
     for _ in range(20):
         graph = any_graph(rng)
         names = graph.edge_names()
-        assert names == tuple(f"{source}->{receiver}" for source, receiver in pairs_of(graph))
+        assert names == tuple(f"{source}->{receiver}" for source, receiver in named_pairs(graph))
         assert [graph.edge_index(name) for name in names] == list(range(graph.n_edges))
         assert [graph.edge_name(i) for i in range(graph.n_edges)] == list(names)
-        sources = [source for source, _ in pairs_of(graph)]
-        receivers = [receiver for _, receiver in pairs_of(graph)]
+        sources = [source for source, _ in named_pairs(graph)]
+        receivers = [receiver for _, receiver in named_pairs(graph)]
         assert graph.find(sources, receivers).tolist() == list(range(graph.n_edges))
 
 
@@ -135,6 +145,7 @@ def test_a_head_gives_the_graph_back(seed):
         again = from_head(json.loads(json.dumps(graph.head())))
         assert (again.nodes, again.receivers, again.params) == (graph.nodes, graph.receivers, graph.params)
         assert (again.edges == graph.edges).all()
+        assert (again.shared == graph.shared).all()
         assert again.digest == graph.digest
         graph = random_graph(rng)
         head = json.loads(json.dumps(graph.head()))
@@ -144,6 +155,50 @@ def test_a_head_gives_the_graph_back(seed):
         assert again.nodes == graph.nodes
         with pytest.raises(MiError, match="table is missing"):
             from_head(head)
+
+
+def test_digests_are_those_of_graphs_before_receivers_could_be_shared():
+    """Committed circuits name their graph by it."""
+    assert transformer_graph(3, 4, True, 8).digest == (
+        "3a7a938f6a424461052ab254be9e99314f7f40d9276b839789e690e80c5083b8"
+    )
+    assert transformer_graph(12, 12).digest == "fbbf348ac6624692afbfabe479d319ff7c4a51a372f532885d42fef563ab9e1d"
+    assert transformer_graph(3, 4, True, 8, n_kv_heads=4).head() == transformer_graph(3, 4, True, 8).head()
+    assert "shared" not in transformer_graph(2, 2).table()
+
+
+def test_heads_that_share_keys_and_values():
+    graph = transformer_graph(1, 4, n_kv_heads=2)
+    assert graph.receivers == (
+        *(f"a0.h{head}<q>" for head in range(4)),
+        *("a0.kv0<k>", "a0.kv1<k>", "a0.kv0<v>", "a0.kv1<v>", "m0", "logits"),
+    )
+    assert readers_of(graph)["a0.kv1<v>"] == {"a0.h2", "a0.h3"}
+    assert graph.head()["params"]["n_kv_heads"] == 2
+    assert [graph.edge_name(edge) for edge in range(5)] == [
+        f"input->{name}" for name in ("a0.h0<q>", "a0.h1<q>", "a0.kv0<k>", "a0.kv0<v>", "a0.h2<q>")
+    ]
+    for wrong in (3, 8, 0, -2):
+        with pytest.raises(MiError, match="evenly"):
+            transformer_graph(1, 4, n_kv_heads=wrong)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_edge_leads_into_all_nodes_of_its_receiver(seed):
+    rng = generator(seed)
+    for _ in range(30):
+        graph = any_graph(rng)
+        names, readers = named_pairs(graph), readers_of(graph)
+        mask = rng.random(graph.n_edges) < rng.random()
+        ways = {(edge, node) for edge in np.flatnonzero(mask) for node in readers[names[edge][1]]}
+        found = [(edge, graph.nodes[node]) for edge, node in zip(*graph.ways(mask), strict=True)]
+        assert set(found) == ways
+        assert len(found) == len(ways)
+        wanted = rng.random(len(graph.nodes)) < 0.3
+        chosen = {graph.nodes[node] for node in np.flatnonzero(wanted)}
+        assert graph.into(wanted).tolist() == [bool(readers[receiver] & chosen) for _, receiver in names]
+        for edge in range(graph.n_edges):
+            assert {graph.nodes[node] for node in graph.readers(edge)} == readers[names[edge][1]]
 
 
 def test_the_digest_is_of_the_table_not_of_the_builder():
@@ -162,7 +217,10 @@ def test_the_digest_covers_every_part_of_the_table():
     swapped[first_two[0]], swapped[first_two[1]] = relabelled
     owner_moved = owners.copy()
     owner_moved[receivers.index("a1.h0<q>")] = nodes.index("a1.h1")
+    sharing = explicit_graph(nodes, receivers, owners, edges, [[first_two[0]], [nodes.index("a0.h1")]])
     others = [
+        sharing,
+        explicit_graph(nodes, receivers, owners, edges, [[first_two[1]], [nodes.index("a0.h1")]]),
         explicit_graph(renamed, receivers, owners, edges),
         explicit_graph(nodes, swapped, owners, edges),
         explicit_graph(nodes, receivers, owner_moved, edges),
@@ -170,7 +228,7 @@ def test_the_digest_covers_every_part_of_the_table():
         explicit_graph(nodes, receivers, owners, edges[:, :-1]),
     ]
     digests = {graph.digest, *(other.digest for other in others)}
-    assert len(digests) == 6
+    assert len(digests) == 8
 
 
 @pytest.mark.parametrize(
@@ -211,13 +269,17 @@ def test_a_table_that_was_changed_is_refused():
         ((["input", "logits"], ["logits"], [1], [[0], [1]]), "out of range"),
         ((["input", "logits"], ["logits"], [1], [[-1], [0]]), "out of range"),
         ((["input", "logits"], ["logits"], [1, 1], [[0], [0]]), "owners"),
+        ((["input", "n0", "n1", "logits"], ["n1", "logits"], [2, 3], [[1], [0]], [[0], [1]]), "runs backward"),
+        ((["input", "n0", "logits"], ["n0", "logits"], [1, 2], [[0], [0]], [[0], [1]]), "to one node twice"),
+        ((["input", "n0", "logits"], ["n0", "logits"], [1, 2], [[0], [0]], [[0], [3]]), "out of range"),
+        ((["input", "n0", "logits"], ["n0", "logits"], [1, 2], [[0], [0]], [[2], [1]]), "out of range"),
         ((["in put", "logits"], ["logits"], [1], [[0], [0]]), "not a name"),
     ],
 )
 def test_a_table_that_is_no_graph_is_refused(table, fact):
-    nodes, receivers, owners, edges = table
+    nodes, receivers, owners, edges, *shared = table
     with pytest.raises(MiError, match=fact):
-        explicit_graph(nodes, receivers, owners, np.array(edges))
+        explicit_graph(nodes, receivers, owners, np.array(edges), *shared)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (2, 0), (-1, 2)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mi.circuit.graph import explicit_graph
-from mi.circuit.prune import connected, nodes_of
+from mi.circuit.prune import connected, fed_by, nodes_of
 from mi.circuit.transformer import transformer_graph
 from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, roots_of
 from tests.oracle import selection as oracle
@@ -77,8 +77,12 @@ def test_nodes_of_a_circuit(seed):
     for _ in range(50):
         graph = any_graph(rng)
         mask = rng.random(graph.n_edges) < rng.random()
-        names = {name for e in kept(mask) for name in (pairs_of(graph)[e][0], oracle.node_of(pairs_of(graph)[e][1]))}
+        pairs = [pairs_of(graph)[e] for e in kept(mask)]
+        writes = {source for source, _ in pairs}
+        names = writes | {name for _, r in pairs if len(own := oracle.nodes_of(r)) == 1 for name in own}
         assert {graph.nodes[i] for i in np.flatnonzero(nodes_of(graph, mask))} == names
+        fed = {name for _, receiver in pairs for name in oracle.nodes_of(receiver)}
+        assert {graph.nodes[i] for i in np.flatnonzero(fed_by(graph, mask))} == fed
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -20,7 +20,7 @@ from mi.circuit.transformer import transformer_graph
 from mi.io import stream
 from mi.io.blobs import Blob
 from mi.run import run
-from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, random_scores, roots_of
+from tests.circuit.random_graphs import SEEDS, any_graph, generator, named_pairs, pairs_of, random_scores, roots_of
 from tests.data_dir import shared
 from tests.oracle import selection as oracle
 
@@ -77,7 +77,7 @@ def expected(graph, values, chosen, absolute):
     """What is left of the chosen edges, best first."""
     left = oracle.prune(pairs_of(graph), chosen, roots_of(graph))
     order = sorted(left, key=lambda edge: (-oracle.value_of(values[edge], absolute), edge))
-    return ["->".join(pairs_of(graph)[edge]) for edge in order]
+    return ["->".join(named_pairs(graph)[edge]) for edge in order]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

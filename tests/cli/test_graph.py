@@ -20,7 +20,7 @@ from mi.io import stream
 from mi.show.picture import layout as layouts
 from mi.show.picture.canvas import NEGATIVE, POSITIVE
 from mi.show.picture.diagram import Diagram, by_layer, diagram
-from tests.circuit.random_graphs import SEEDS, any_graph, generator
+from tests.circuit.random_graphs import SEEDS, any_graph, generator, named_pairs, readers_of
 from tests.cli import streams
 from tests.cli.browser import Browser
 from tests.cli.conftest import Session
@@ -107,12 +107,8 @@ def test_a_rank_is_the_longest_way_and_lines_keep_clear_of_boxes(seed: int | str
             continue
         write_edges("x.jsonl", graph, rng.standard_normal(graph.n_edges))
         made = drawn("x.jsonl")
-        longest = [0] * len(graph.nodes)
-        for source, receiver in graph.edges.T.tolist():
-            longest_before = _longest(graph, source)
-            into = int(graph.receiver_node[receiver])
-            longest[into] = max(longest[into], longest_before + 1)
-        wanted = {graph.nodes[i]: longest[i] for i in range(len(graph.nodes))}
+        ways = [(s, node) for s, r in named_pairs(graph) for node in readers_of(graph)[r]]
+        wanted = {name: _longest(ways, name) for name in graph.nodes}
         for link in made.links:
             a, b = made.nodes[link.source], made.nodes[link.target]
             assert (a.rank < b.rank) and (wanted[a.name] < wanted[b.name])
@@ -121,9 +117,9 @@ def test_a_rank_is_the_longest_way_and_lines_keep_clear_of_boxes(seed: int | str
         _check_clear(made)
 
 
-def _longest(graph: Graph, node: int) -> int:
-    into = [int(s) for s, r in graph.edges.T.tolist() if graph.receiver_node[r] == node]
-    return 1 + max(_longest(graph, s) for s in into) if into else 0
+def _longest(ways: list[tuple[str, str]], node: str) -> int:
+    into = {source for source, target in ways if target == node}
+    return 1 + max(_longest(ways, source) for source in into) if into else 0
 
 
 def _check_clear(made: Diagram) -> None:

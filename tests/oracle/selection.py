@@ -1,23 +1,28 @@
 """Graphs, selection, pruning and curves by plain loops over names: slow, obvious, and sharing no code with `mi`.
 
-An edge is a pair (source, receiver) of names; `node_of(receiver)` is the node that the receiver belongs to. A circuit
-is a set of indices into the list of edges. Ties go to the edge that is listed first.
+An edge is a pair (source, receiver) of names; `nodes_of(receiver)` are the nodes that the receiver belongs to, which
+stand in its name (`a0.h2+a0.h3<k>`): an edge is of use if it is to one of them. A circuit is a set of indices into the
+list of edges. Ties go to the edge that is listed first.
 """
 
 import itertools
 import math
 
 
-def transformer_edges(n_layers, n_heads, parallel=False, attention_only=False):
+def transformer_edges(n_layers, n_heads, parallel=False, attention_only=False, n_kv_heads=None):
     """Edges in the order in which they come up when the model is walked through: writers so far -> reader."""
+    size = n_heads // (n_kv_heads or n_heads)
     writers, edges = ["input"], []
     for layer in range(n_layers):
         heads = [f"a{layer}.h{head}" for head in range(n_heads)]
         mlp = [] if attention_only else [f"m{layer}"]
         for writer in writers:
-            for head in heads:
-                for branch in "qkv":
-                    edges.append((writer, f"{head}<{branch}>"))
+            for first in range(0, n_heads, size):
+                group = heads[first : first + size]
+                for head in group:
+                    edges.append((writer, f"{head}<q>"))
+                for branch in "kv":
+                    edges.append((writer, f"{'+'.join(group)}<{branch}>"))
             if parallel:
                 for name in mlp:
                     edges.append((writer, name))
@@ -31,8 +36,8 @@ def transformer_edges(n_layers, n_heads, parallel=False, attention_only=False):
     return edges
 
 
-def node_of(receiver):
-    return receiver.split("<")[0]
+def nodes_of(receiver):
+    return set(receiver.split("<")[0].split("+"))
 
 
 def value_of(score, absolute):
@@ -52,7 +57,7 @@ def greedy(edges, scores, n, absolute, sink="logits"):
     """Grow from the sink: n times the best edge into a node that is already in."""
     inside, kept = {sink}, set()
     for _ in range(n):
-        frontier = [e for e in range(len(edges)) if e not in kept and node_of(edges[e][1]) in inside]
+        frontier = [e for e in range(len(edges)) if e not in kept and nodes_of(edges[e][1]) & inside]
         if not frontier:
             break
         best = min(frontier, key=lambda edge: (-value_of(scores[edge], absolute), edge))
@@ -66,9 +71,9 @@ def prune(edges, kept, roots=("input",), sink="logits"):
     kept = set(kept)
     while True:
         has_outgoing = {edges[e][0] for e in kept} | {sink}
-        has_incoming = {node_of(edges[e][1]) for e in kept} | set(roots)
+        has_incoming = {node for e in kept for node in nodes_of(edges[e][1])} | set(roots)
         present = has_outgoing & has_incoming
-        left = {e for e in kept if edges[e][0] in present and (node_of(edges[e][1]) in present)}
+        left = {e for e in kept if edges[e][0] in present and nodes_of(edges[e][1]) & present}
         if left == kept:
             return kept
         kept = left
@@ -77,13 +82,13 @@ def prune(edges, kept, roots=("input",), sink="logits"):
 def prune_strictly(edges, kept, roots=("input",), sink="logits"):
     """The same fixpoint, where a node that can read with <v> needs a kept edge into its <v>."""
     kept = set(kept)
-    with_values = {node_of(receiver) for _, receiver in edges if receiver.endswith("<v>")}
+    with_values = {node for _, receiver in edges if receiver.endswith("<v>") for node in nodes_of(receiver)}
     while True:
         has_outgoing = {edges[e][0] for e in kept} | {sink}
-        fed = {node_of(edges[e][1]) for e in kept if edges[e][1].endswith("<v>")}
-        fed |= {node_of(edges[e][1]) for e in kept if node_of(edges[e][1]) not in with_values}
+        fed = {node for e in kept if edges[e][1].endswith("<v>") for node in nodes_of(edges[e][1])}
+        fed |= {node for e in kept for node in nodes_of(edges[e][1]) if node not in with_values}
         present = has_outgoing & (fed | set(roots))
-        left = {e for e in kept if edges[e][0] in present and node_of(edges[e][1]) in present}
+        left = {e for e in kept if edges[e][0] in present and nodes_of(edges[e][1]) & present}
         if left == kept:
             return kept
         kept = left
@@ -103,7 +108,7 @@ def greedy_nodes(edges, scores, n, absolute, sink="logits"):
     """Grow from the sink: n times the best node that writes into a node which is in; unscored ones are free."""
     inside, taken = {sink}, set()
     while True:
-        leads_in = {source for source, receiver in edges if node_of(receiver) in inside} - inside
+        leads_in = {source for source, receiver in edges if nodes_of(receiver) & inside} - inside
         free = {node for node in leads_in if scores[node] is None}
         if free:
             inside |= free
@@ -149,10 +154,10 @@ def on_a_path(edges, kept, roots=("input",), sink="logits"):
                     todo.append(there)
         return seen
 
-    ends = [(edges[e][0], node_of(edges[e][1])) for e in kept]
+    ends = [(edges[e][0], node) for e in kept for node in nodes_of(edges[e][1])]
     after = reach(roots, lambda node: [target for source, target in ends if source == node])
     before = reach([sink], lambda node: [source for source, target in ends if target == node])
-    return {e for e in kept if edges[e][0] in after and node_of(edges[e][1]) in before}
+    return {e for e in kept if edges[e][0] in after and nodes_of(edges[e][1]) & before}
 
 
 def exact_size(edges, select, budget, most, roots=("input",), sink="logits"):

@@ -50,8 +50,9 @@ class Found:
 def visits(graph: Graph, order: str, seed: int) -> np.ndarray:
     """Every edge in the order in which it is tried, int64 [E].
 
-    Receivers from the logits back: those of a later node first, and q, k, v of one head in this order (k and v that
-    heads share, after the q of all of them). The sources of a receiver from the last one back (reverse), from the first one on (normal), or at random.
+    Receivers from the logits back: those of a later node first, and q, k, v of one head in this order (a k and v that
+    heads share, after the q of all of them). The sources of a receiver from the last one back (reverse), from the first
+    one on (normal), or at random.
     """
     draw = np.random.default_rng(seed)
     source, receiver = graph.edges.astype(np.int64)

@@ -38,7 +38,8 @@ def settle(
                          "leave --ablation away")  # fmt: skip
     if others:
         raise UsageError(
-            "sites take no --compat, --means, --on, --top, --missed-bound, --normalise-layers, --backward and --shard",
+            "sites take no --compat, --means, --on, --top, --missed-bound, --normalise-layers, --backward, --shard and "
+            "--kv",
             "leave them away",
         )
     config = methods.settle(name, steps=steps, rule=rule, direction=direction)

@@ -39,7 +39,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Link:
-    """An edge, or several as one. `port` is the branch it goes into, or nothing."""
+    """An edge, or several as one. `port` is the branch it goes into, or nothing. An edge into a receiver that nodes
+    share is a link to each of them."""
 
     source: int
     target: int
@@ -77,10 +78,12 @@ def diagram(stream: Stream, top: int | None = None) -> Diagram:
     chosen = order[:top]
     if not chosen:
         raise MiError("there is no edge to draw", "the circuit is empty: prune less", place=stream.origin)
-    nodes, index = _nodes(graph, chosen, _node_scores(stream))
+    ways = _ways(graph, chosen)
+    nodes, index = _nodes(graph, ways, _node_scores(stream))
+    place = {edge: f"{number:,} of {len(order):,}" for number, edge in enumerate(chosen, start=1)}
     links = [
-        _link(graph, index, edge, score[edge], f"{place:,} of {len(order):,}", extra.get(edge, {}))
-        for place, edge in enumerate(chosen, start=1)
+        _link(graph, edge, (index[source], index[target]), score[edge], place[edge], extra.get(edge, {}))
+        for edge, source, target in ways
     ]
     said = about(stream.head, len(chosen), len(order), graph.n_edges)
     return Diagram(one_line(stream.head), said, chain.pipeline(stream.head), nodes, links, len(order))
@@ -142,16 +145,26 @@ def _node_scores(stream: Stream) -> dict[str, float]:
     return found
 
 
-def _nodes(graph: Graph, edges: Sequence[int], scores: Mapping[str, float]) -> tuple[list[Node], dict[int, int]]:
+def _ways(graph: Graph, edges: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Each edge with its source and a node that reads it: of those that share a receiver, the ones that write one of
+    these edges; all of them where none does."""
+    writes = set(graph.source[edges].tolist())
+    made = []
+    for edge, source in zip(edges, graph.source[edges].tolist(), strict=True):
+        nodes = graph.readers(edge) if graph.shared.size else [int(graph.target[edge])]
+        made += [(edge, source, node) for node in [node for node in nodes if node in writes] or nodes]
+    return made
+
+
+def _nodes(
+    graph: Graph, ways: Sequence[tuple[int, int, int]], scores: Mapping[str, float]
+) -> tuple[list[Node], dict[int, int]]:
     """The nodes that edges touch, with ranks that leave no rank empty, and the place of each in the list."""
-    used = sorted({*graph.source[edges].tolist(), *graph.target[edges].tolist()})
+    used = sorted({node for _, source, target in ways for node in (source, target)})
     way = _longest_way(graph)
     ranks = {rank: place for place, rank in enumerate(sorted({int(way[node]) for node in used}))}
-    heads = {
-        int(node)
-        for node, name in zip(graph.receiver_node.tolist(), graph.receivers, strict=True)
-        if parse(name).branch is not None
-    }
+    branched = np.array([parse(name).branch is not None for name in graph.receivers], dtype=bool)
+    heads = {*graph.receiver_node[branched].tolist(), *graph.shared[1, branched[graph.shared[0]]].tolist()}
     made = []
     for node in used:
         kind = "root" if graph.roots[node] else "sink" if node == graph.sink else "head" if node in heads else "plain"
@@ -164,8 +177,9 @@ def _nodes(graph: Graph, edges: Sequence[int], scores: Mapping[str, float]) -> t
 
 def _longest_way(graph: Graph) -> np.ndarray:
     """Edges on the longest way from a root to each node, int [n_nodes]. Nodes are listed in topological order."""
-    order = np.argsort(graph.source, kind="stable")
-    source, target = graph.source[order], graph.target[order]
+    edges, nodes = graph.every_way
+    order = np.argsort(graph.source[edges], kind="stable")
+    source, target = graph.source[edges][order], nodes[order]
     first = np.searchsorted(source, np.arange(len(graph.nodes) + 1))
     way = np.zeros(len(graph.nodes), dtype=np.int64)
     for node in range(graph.n_sources):
@@ -174,14 +188,11 @@ def _longest_way(graph: Graph) -> np.ndarray:
     return way
 
 
-def _link(
-    graph: Graph, index: Mapping[int, int], edge: int, score: float, place: str, record: Mapping[str, Any]
-) -> Link:
+def _link(graph: Graph, edge: int, ends: tuple[int, int], score: float, place: str, record: Mapping[str, Any]) -> Link:
     receiver = graph.receivers[int(graph.edges[1, edge])]
     scored = not math.isnan(score)
     more = [f"{key} {_short(value)}" for key, value in record.items() if key not in SHOWN]
     says = "\n".join([f"score {number(float(score))}, {place}" if scored else "unscored", *more])
-    ends = index[int(graph.source[edge])], index[int(graph.target[edge])]
     port = parse(receiver).branch or ""
     return Link(*ends, port, float(score) if scored else None, graph.edge_name(edge), says)
 
@@ -200,6 +211,7 @@ def _group(name: str, members: Sequence[Node]) -> Node:
 def _bundle(nodes: Sequence[Node], ends: tuple[int, int, str], links: Sequence[Link]) -> Link:
     source, target, port = ends
     name = f"{nodes[source].name}{ARROW}{nodes[target].name}" + (f"<{port}>" if port else "")
+    links = list({link.name: link for link in links}.values())  # heads of a layer may share an edge
     scores = [link.score for link in links if link.score is not None]
     strongest = max(links, key=lambda link: link.size)
     says = [count(len(links), "edge")]
