@@ -8,13 +8,14 @@ import torch
 
 from mi.core import atp_star
 from mi.core.attribute import attribute
+from mi.core.key_values import grouped
 from mi.core.model import wrap
 from mi.errors import UsageError
 from mi.tasks import footprint
 from tests.core.cases import ADAPTED, Case, largest, random_case
 from tests.models import Shape, random_model, truly_double
 from tests.oracle import atp_star as oracle
-from tests.oracle import exact
+from tests.oracle import exact, key_values
 from tests.oracle.transformer import receiver_names, source_names
 from tests.oracle.weights import read_module
 
@@ -49,6 +50,25 @@ def test_scores_of_every_family_are_the_oracles(name: str, seed: int) -> None:
     """Examples whose prompts begin to differ anywhere, in batches of any size."""
     case = random_case(name, seed, n=3, lengths=LENGTHS)
     compare(case, "prob-diff", "counterfactual", batch_size=int(case.rng.integers(1, 4)))
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-wide-heads", "mistral-windowed"])
+def test_effects_through_heads_that_share_add_up_before_their_magnitude_is_taken(name: str, seed: int) -> None:
+    case = random_case(name, seed, n=3, lengths=LENGTHS)
+    shared = dataclasses.replace(case, model=grouped(case.model))
+    weights, graph = case.weights, shared.model.graph
+    n_layers, n_heads, n_kv_heads = len(weights.layers), weights.n_heads, case.model.adapter.n_kv_heads
+    place = {name: row for row, name in enumerate(source_names(weights))}
+    column = {name: row for row, name in enumerate(receiver_names(weights))}
+    dropped = [None] if n_layers == 1 else list(range(n_layers))
+    effects = {j: oracle.effects(weights, case.examples, "logit-diff", "counterfactual", j) for j in dropped}
+    expected = np.zeros(graph.n_edges)
+    for edge, (source, receiver) in enumerate(name.split("->") for name in graph.edge_names()):
+        own = [column[one] for one in key_values.own_receivers(receiver, n_heads, n_kv_heads)]
+        layers = [j for j in dropped if j is None or j != oracle.layer_of_receiver(weights, own[0])]
+        expected[edge] = np.mean([np.abs(effects[j][place[source], own].sum(0)).mean() for j in layers])
+    found = scores_of(shared, metric="logit-diff")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=SAME * largest(expected))
 
 
 @pytest.mark.parametrize("executor", ["fast", "generic"])

@@ -13,6 +13,7 @@ import torch
 from mi.circuit.prune import connected
 from mi.core import model as models
 from mi.core.circuits import run_circuits
+from mi.core.key_values import grouped
 from mi.core.search import hard_concrete, masks
 from mi.core.search.adam import Adam
 from mi.core.search.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ from mi.core.search.ugs import Ugs, Window, on_a_path
 from mi.errors import MiError
 from mi.tasks import task as tasks
 from mi.tasks.encode import encode
+from tests.circuit.random_graphs import any_graph
 from tests.core.cases import Case, random_case
 from tests.oracle import masks as oracle
 
@@ -88,6 +90,44 @@ def test_only_edges_on_a_path_are_drawn(seed: int) -> None:
     found = on_a_path(graph, torch.as_tensor(drawn)).numpy()
     np.testing.assert_array_equal(found, [connected(graph, mask) for mask in drawn])
     assert 0 < found.sum() < drawn.sum()
+    for _ in range(30):
+        graph = any_graph(rng)  # of which nodes may share receivers
+        drawn = rng.random((3, graph.n_edges)) < rng.random((3, 1))
+        found = on_a_path(graph, torch.as_tensor(drawn)).numpy()
+        np.testing.assert_array_equal(found, [connected(graph, mask) for mask in drawn])
+
+
+def test_heads_that_share_a_receiver_share_its_mask() -> None:
+    """Subnetwork probing of nodes: one unit for what each head and MLP writes, one for each receiver of heads."""
+    model = grouped(random_case("mistral", 0).model)
+    graph, places = model.graph, {name: edge for edge, name in enumerate(model.graph.edge_names())}
+    probing = SubnetworkProbing(model, "node", 0.0, 0.0)
+    layers, heads, kv_heads = 2, 6, 2
+    assert len(probing.parameters["log_alpha"]) == layers * (heads + 1 + heads + 2 * kv_heads)
+    probing.parameters["log_alpha"].data.normal_(generator=torch.Generator().manual_seed(0))
+    open_ones = probing.gates(lambda n: torch.full((n,), 0.5), 1).detach()
+    assert open_ones.shape == (graph.n_edges,)
+    ratio = [
+        float(open_ones[places[f"{source}->a1.kv1<v>"]] / open_ones[places[f"{source}->m1"]])
+        for source in ("a0.h0", "a0.h5", "m0")
+    ]
+    assert ratio[0] == pytest.approx(ratio[1]) == pytest.approx(ratio[2])
+
+
+def test_a_price_of_nodes_counts_every_head_that_reads_an_edge() -> None:
+    model = grouped(random_case("mistral", 0).model)
+    graph, learner = model.graph, Ugs(grouped(random_case("mistral", 0).model), 1e-9, 0.0, 1)
+    learner.parameters["theta"].data.fill_(-8.0)
+    learner.parameters["theta"].data[graph.edge_index("input->a1.kv1<v>")] = 0.0  # half open
+    shut, touched = math.exp(-8) / (1 + math.exp(-8)), 1 + 3  # the input, and three heads
+    degree = np.zeros(len(graph.nodes))
+    for edge in range(graph.n_edges):
+        alpha = 0.5 if graph.edge_name(edge) == "input->a1.kv1<v>" else shut
+        for node in (int(graph.source[edge]), *graph.readers(edge)):
+            degree[node] += alpha
+    assert (degree > 0.4).sum() == touched
+    expected = 1e-9 * (0.5 + (graph.n_edges - 1) * shut) + 5e-10 * np.tanh(degree).sum()
+    assert float(learner.penalty(torch.zeros(0), 0).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_adam_is_the_formula(seed: int) -> None:
