@@ -15,6 +15,7 @@ from mi.circuit import reading
 from mi.circuit.graph import Graph
 from mi.circuit.levels import LEVELS, Circuit, Units
 from mi.circuit.mib import ScoredGraph, of_circuit
+from mi.circuit.transformer import of_single_heads, shares_receivers
 from mi.errors import MiError, UsageError
 from mi.io import blobs
 from mi.io.stream import Stream
@@ -79,7 +80,11 @@ def of_stream(stream: Stream, ranking: Stream | None = None) -> ScoredGraph:
     circuit = reading.circuit(stream, graph)
     if ranking is None:
         return of_circuit(circuit, _of_records(stream, graph, circuit))
-    if reading.graph_of(ranking).digest != graph.digest:
+    of_ranking = reading.graph_of(ranking)
+    if shares_receivers(stream.head["graph"]) and not shares_receivers(ranking.head["graph"]):
+        graph, part_of = of_single_heads(graph)
+        circuit = Circuit(graph, circuit.edges[part_of], circuit.neurons, circuit.level)
+    if of_ranking.digest != graph.digest:
         raise MiError("these scores are of another graph than the circuit", place=ranking.origin)
     return of_circuit(circuit, _scores(ranking, graph))
 

@@ -108,6 +108,22 @@ def head_receiver(layer: int, head: int, branch: str, group: int | None = None) 
     return f"a{layer}.kv{group}<{branch}>" if shared else f"a{layer}.h{head}<{branch}>"
 
 
+def of_single_heads(graph: Graph) -> tuple[Graph, np.ndarray]:
+    """The graph in which each head has receivers of its own, and for each edge of it the edge of this one that it is a
+    part of, int64 [E]: a circuit of this graph is a circuit of that one, a score is not its parts' scores."""
+    params = dict(graph.params)
+    size = params["n_heads"] // params.pop("n_kv_heads")
+    own = transformer_graph(**params)
+    names: dict[str, str] = {}
+    for layer in range(params["n_layers"]):
+        for head in range(params["n_heads"]):
+            for branch in BRANCHES:
+                names[head_receiver(layer, head, branch)] = head_receiver(layer, head, branch, head // size)
+    receivers = [names.get(name, name) for name in own.receivers]
+    sources = [own.nodes[source] for source in own.source.tolist()]
+    return own, graph.find(sources, [receivers[receiver] for receiver in own.edges[1].tolist()])
+
+
 def _nodes(n_layers: int, n_heads: int, attention_only: bool) -> Iterator[str]:
     yield "input"
     for layer in range(n_layers):

@@ -16,6 +16,7 @@ from mi.io import stream
 from mi.show import notebook
 from tests.line.conftest import Session, Shell, nobody_writes, refused, write_ids
 from tests.models import Shape, random_model
+from tests.oracle.key_values import own_receivers
 
 SHAPE = Shape(n_layers=2, n_heads=4, n_kv_heads=2, d_head=4, d_mlp=24, vocabulary=403)
 TESTS = ("complement", "completeness", "nodes", "minimality", "independence", "random", "gap")
@@ -115,6 +116,27 @@ def test_pictures_and_graphs_draw_an_edge_to_every_head_that_reads_it(here: Path
     fewer = mi("prune", "small.jsonl", "--percent", "100", "--drop", "a0.h2->logits", "-o", "one.jsonl").ok()
     assert fewer.code == 0 and set(edges("one.jsonl")) == {names[0], names[2], names[3]}
     assert mi("prune", "small.jsonl", "--percent", "100", "--drop", "a0.h3", "--json").ok().text.count("src") == 0
+
+
+def test_a_circuit_is_exported_edge_by_edge_with_the_scores_of_single_heads(here: Path, mi: Session) -> None:
+    own = edges("own.jsonl")
+    mi("export", "mib", "circuit.jsonl", "--scores", "own.jsonl", "-o", "out.json").ok()
+    written = json.loads(Path("out.json").read_text())["edges"]
+    assert {name: entry["score"] for name, entry in written.items()} == pytest.approx(own, rel=1e-6)
+    kept = {name for name, entry in written.items() if entry["in_graph"]}
+    expected = set()
+    for name in edges("circuit.jsonl"):
+        source, receiver = name.split("->")
+        expected |= {f"{source}->{one}" for one in own_receivers(receiver, 4, 2)}
+    assert kept == expected
+    assert len(expected) > len(edges("circuit.jsonl"))
+    runs = []
+    mi("import", "mib", "out.json", "--circuit", "-m", "model", "-o", "single.jsonl").ok()
+    for name in ("circuit.jsonl", "single.jsonl"):
+        mi("score", name, "-m", "model", "--data", "ids.jsonl", "-o", "out.jsonl", "-q").ok()
+        runs.append([record["value"] for record in stream.read("out.jsonl", ("report",)).records if "clean" in record])
+    assert runs[0] == pytest.approx(runs[1], abs=1e-5)
+    refused(mi("export", "mib", "circuit.jsonl", "--scores", "scores.jsonl", "-o", "x.json"), 3, "without --kv grouped")
 
 
 def test_scores_of_parts_add_up(here: Path, mi: Session) -> None:
