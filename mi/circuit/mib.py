@@ -58,8 +58,8 @@ def config(graph: Graph, d_model: int | None = None) -> dict[str, Any]:
     if shares_receivers({"params": params}):
         raise MiError(
             "the benchmark has a key and a value receiver for each query head, and here heads share them",
-            "a head's own score is not known from the sum: run mi attribute without --kv grouped and export its scores, "
-            "or this circuit with --scores of those",
+            "no sum says what each head is worth: run mi attribute without --kv grouped, and export its scores, "
+            "or this circuit with --scores",
         )
     if graph.builder != "transformer" or params.get("attention_only"):
         raise MiError(f"the benchmark has no graph such as this one ({graph.describe()})", "it has whole transformers")
