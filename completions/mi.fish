@@ -126,6 +126,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l on -d 'Of exact: lo
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l top -d 'How many of SCORES to look at (500).' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l missed-bound -d 'Of exact: bound the effects of all others too, from N random subsets of them.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l normalise-layers -d 'Of hisp: divide the scores of each layer by their L2 norm.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l kv -d 'Where heads share keys and values: receivers of each query head (query), or one for all that share.' -x -a 'query grouped'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l seed -d 'Seed of everything random.' -x
@@ -263,6 +264,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l patience -d 'Stop when
 complete -c mi -n '__fish_seen_subcommand_from search' -l learn-constants -d 'Learn with the mask what removed edges carry, beginning at the mean.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l checkpoint -d 'Keep the state in FILE; if it is there, go on from it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l every -d 'Steps, or edges tried, between two checkpoints.' -x
+complete -c mi -n '__fish_seen_subcommand_from search' -l kv -d 'Where heads share keys and values: receivers of each query head (query), or one for all that share.' -x -a 'query grouped'
 complete -c mi -n '__fish_seen_subcommand_from search' -l ablation -d 'What takes the place of a removed edge.' -x -a 'counterfactual resample zero mean mean-positional optimal'
 complete -c mi -n '__fish_seen_subcommand_from search' -l means -d 'Replace by the constants in FILE (from \'mi cache --means\', or learned).' -r -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l seed -d 'Seed of everything random.' -x
