@@ -8,6 +8,7 @@ from mi.errors import MiError, UsageError
 from mi.options import UNRECORDED, Argument, Json, Model, Option, Output, Quiet, Revision
 
 if TYPE_CHECKING:
+    from mi.circuit.importers.acdc_results import Results
     from mi.circuit.importers.edges import Shape
     from mi.circuit.mib import ScoredGraph
     from mi.io.models import Located
@@ -92,15 +93,25 @@ def import_acdc(
     Of the edges that only ACDC has, from a receiver to its own query, key or value, one that was cut takes the edges
     into that receiver with it. Nothing in the file is executed.
 
+    The JSON of a sweep over thresholds, as ACDC publishes its results, becomes a report: the shares of true and false
+    edges and nodes that each threshold kept, and ACDC's area under each curve. `mi plot` draws it beside your own.
+
     Examples:
 
         mi import acdc subgraph.pth -o circuit.jsonl
 
         mi import acdc edges.pkl --layers 12 --heads 12 | mi score --task ioi -m gpt2
+
+        mi import acdc acdc-ioi-kl_div-False-0.json -o published.jsonl && mi plot published.jsonl -o roc.svg
     """
-    from mi.circuit.importers import acdc
+    from mi.circuit.importers import acdc, acdc_results
 
     data, place = _read(file)
+    if acdc_results.are_results(data):
+        if scores or layers or heads:
+            raise UsageError("results of a sweep hold no edges", "leave --scores, --layers and --heads away")
+        _write_results(file, data, acdc_results.read(data, place), task, _located(model, revision), output, json)
+        return
     located = _located(model, revision)
     made = acdc.read(data, _shape(located, layers, heads, False), place)
     _write("acdc", file, data, made, not scores, "edge", task, located, output, json)
@@ -300,6 +311,26 @@ def _write(
     named = [] if located is None else model_inputs(located.id, located.revision)
     head = chain.record({**parts, **head}, invocation(), [given, *named])
     emit(head, records, tensors, output=output, json=json)
+
+
+def _write_results(
+    file: str, data: bytes, made: Results, task: str | None, located: Located | None, output: str | None, json: bool
+) -> None:
+    """A report of what somebody else measured: without a graph, and without examples."""
+    from mi.commands.data import model_inputs
+    from mi.io import canonical, chain
+    from mi.run import invocation
+    from mi.show.output import emit
+
+    about = {key: value for key, value in made.about.items() if key != "task"}
+    head: dict[str, Any] = {"kind": "report", "attribution": {**about, "source": "acdc"}}
+    if name := task or made.about.get("task"):
+        head["task"] = {"name": name}
+    if located is not None:
+        head["model"] = _model(located)
+    named = [] if located is None else model_inputs(located.id, located.revision)
+    given = chain.given(file, canonical.sha256(data))
+    emit(chain.record(head, invocation(), [given, *named]), made.records, output=output, json=json)
 
 
 def _model(located: Located) -> dict[str, Any]:
