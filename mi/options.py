@@ -151,7 +151,7 @@ DeviceMap = Annotated[
         "--device-map",
         metavar="MAP",
         show_default=False,
-        help="Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.",
+        help="Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.",
     ),
 ]
 Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32 in matrix products on a GPU.")]

@@ -90,7 +90,8 @@ def produce(
     from mi.core.team import current
 
     call, team = invocation(), current()
-    shared = [team.size] if team.size > 1 else []
+    shared: list[Any] = [team.size] if team.size > 1 else []
+    shared += [] if loading.device_map is None else [loading.device_map.digest]
     key = memo.key(
         call.command,
         call.argv,
@@ -120,7 +121,7 @@ def produce(
     if not team.leads:
         return
     made = {**result.head, "model": model_head, "chain": head.get("chain", [])}
-    made = chain.record(made, invocation(), [*inputs, *chosen.inputs()], kind)
+    made = chain.record(made, invocation(), [*inputs, *chosen.inputs(), *loading.inputs()], kind)
     _warn(warnings(made, result.records))
     say_unkept(memo.remember(key, made, result.records, result.tensors))
     emit(made, result.records, result.tensors, output=output, json=json, own=result.tables)

@@ -162,7 +162,7 @@ def attribute(
     from mi.circuit.ranked import highest
     from mi.commands.attribute_sites import Request, of_sites
     from mi.commands.patch_sites import check_executor
-    from mi.commands.remote import check, weights_here
+    from mi.commands.remote import check, spread_over, weights_here
     from mi.core.sitewise.which import need_graph
     from mi.core.team import current
     from mi.io import stream
@@ -187,13 +187,14 @@ def attribute(
         limit,
         bos,
         batch_size,
-        remote or device_map,
+        remote,
         output,
         json,
         dry_run,
         fresh,
     )
     sites.check()
+    apart = spread_over(device_map, device, remote)
     room = parse(memory_budget)
     rules = None if backward is None else [part.strip() for part in backward.split(",") if part.strip()]
     config = methods.settle(
@@ -220,16 +221,18 @@ def attribute(
     receivers = kv_of(config, kv, ranked)
     if missed_bound:
         check_missed(config, ranked)
-    check(remote, model, head, device_map, device)
+    check(remote, model, head)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, kv=receivers)
+    loading = subject.Loading(
+        device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart, kv=receivers
+    )
     if sites.apply_to(chosen):
         check_executor(executor)
-        of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
+        of_sites(sites, piped, chosen, replace(loading, sites_only=True, remote=remote))
         return
     need_graph(*chosen.kind)
     examples = find.examples(head, None, None, chosen) if ranked is piped else subject.from_stream(piped)

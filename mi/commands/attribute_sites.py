@@ -32,7 +32,7 @@ class Request:
     limit: int | None
     bos: str
     batch_size: int | None
-    apart: str | None  # not on one device here: on a server, or spread over several
+    apart: str | None  # the server that the model is on
     output: str | None
     json: bool
     dry_run: bool
@@ -56,7 +56,7 @@ class Request:
             raise UsageError(f"--site names sites, and --level asks for {self.level}s", "leave one of them away")
         if self.apart and self.level not in (None, "site"):
             raise UsageError(
-                f"scores of {self.level}s need all weights on one device here, and not --remote or --device-map",
+                f"scores of {self.level}s need the weights here, and not --remote",
                 "use --level site",
             )
         if self.by_site:

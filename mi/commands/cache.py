@@ -107,7 +107,7 @@ def cache(
     from mi.commands.cache_sites import Request as Wanted
     from mi.commands.cache_sites import examples_of, of_sites
     from mi.commands.patch_sites import check_executor
-    from mi.commands.remote import check, weights_here
+    from mi.commands.remote import check, spread_over, weights_here
     from mi.core.sitewise.which import sites_only, unknown
     from mi.io import stream
     from mi.show.notes import note
@@ -119,7 +119,8 @@ def cache(
     room = parse(memory_budget)
     if text or by_position or window:
         _check_means(means, text, window, file or task or data)
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
+    apart = spread_over(device_map, device, remote)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart)
     asked = Request(by_position, limit, bos, batch_size, executor, output, json, dry_run, fresh)
     if text:
         of_text(
@@ -132,11 +133,11 @@ def cache(
         return
     piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
     head: dict[str, Any] = dict(piped.head) if piped else {}
-    check(remote, model, head, device_map, device)
+    check(remote, model, head)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     wanted = Wanted(metric, site or (), positions, runs, limit, bos, batch_size, output, json, dry_run, fresh)
-    elsewhere = replace(loading, sites_only=True, remote=remote, device_map=device_map)
+    elsewhere = replace(loading, sites_only=True, remote=remote)
     if sites_only(*chosen.kind):
         check_executor(executor)
         of_sites(wanted, examples_of(piped, data, chosen), head, chosen, elsewhere)
@@ -154,7 +155,7 @@ def cache(
         of_examples(asked, examples, head, chosen, loading)
         return
     examples = subject.answered(examples, answers)
-    if remote or device_map or (site and unknown(*chosen.kind)):
+    if remote or (site and unknown(*chosen.kind)):
         check_executor(executor)
         of_sites(wanted, examples, head, chosen, elsewhere)
         return

@@ -23,6 +23,7 @@ def data_filter(
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -40,6 +41,7 @@ def data_filter(
         mi data ioi -m gpt2 | mi data filter -m gpt2 -o known.jsonl
     """
     from mi import work
+    from mi.commands.remote import spread_over
     from mi.core.sitewise.which import need_graph
     from mi.errors import MiError
     from mi.io import chain, stream
@@ -50,7 +52,7 @@ def data_filter(
     from mi.tasks import subject
     from mi.tasks.budget import parse
 
-    room = parse(memory_budget)
+    room, apart = parse(memory_budget), spread_over(device_map, device)
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
     chosen = subject.choose_model(model, revision, came.head, allow_pickle=allow_pickle, adapter=adapter)
     need_graph(*chosen.kind)
@@ -59,7 +61,7 @@ def data_filter(
         if not record.get("answers"):
             raise MiError("no answers, so nothing to get right", place=came.place(index))
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, need_answers=False)
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart)
     right, halved, kind = which_are_right(encoded, chosen, loading, batch_size, executor)
     plain = [{key: value for key, value in record.items() if key != "baseline"} for record in examples.records]
     kept = [record for record, is_right in zip(plain, right, strict=True) if is_right]
@@ -82,7 +84,7 @@ def data_filter(
             },
         },
     }
-    made = chain.record(made, invocation(), [*examples.inputs, *chosen.inputs()], kind)
+    made = chain.record(made, invocation(), [*examples.inputs, *chosen.inputs(), *loading.inputs()], kind)
     emit(made, kept, output=output, json=json)
 
 

@@ -98,7 +98,7 @@ def patch(
     """
     from mi import work
     from mi.commands.patch_sites import Request, check_executor, of_modules, of_sites
-    from mi.commands.remote import check, weights_here
+    from mi.commands.remote import check, spread_over, weights_here
     from mi.core.sitewise.which import sites_only
     from mi.errors import UsageError
     from mi.io import stream
@@ -111,27 +111,26 @@ def patch(
     if noising and denoising:
         raise UsageError("--noising and --denoising are two directions", "give one of them")
     direction = "denoising" if denoising else "noising"
-    room = parse(memory_budget)
+    room, apart = parse(memory_budget), spread_over(device_map, device, remote)
     named = site or []
     everywhere = _of_every_layer(named)
     piped = stream.read(file, ("examples", "cache"), work.import_libraries)
     head = piped.head
-    check(remote, model, head, device_map, device)
+    check(remote, model, head)
     here = weights_here(remote)
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter, weights=here)
     if chosen.is_regression:
         note(f"running on {chosen.located.id}, whose weights are not those that the stream was made with")
     which = split or "train"
-    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room)
-    apart = remote or device_map
-    if apart and (everywhere or not named):
+    loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart)
+    if remote and (everywhere or not named):
         named, everywhere = of_modules(everywhere), []
-    if apart or (named and not everywhere) or (by or "").startswith("site") or sites_only(*chosen.kind):
+    if remote or (named and not everywhere) or (by or "").startswith("site") or sites_only(*chosen.kind):
         asked = Request(
             named, by, direction, template, length, metric, which, limit, bos, batch_size, output, json, dry_run, fresh
         )
         check_executor(executor)
-        of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote, device_map=device_map))
+        of_sites(asked, piped, chosen, replace(loading, sites_only=True, remote=remote))
         return
     axes, part = by or "layer,position", everywhere[0] if everywhere else SITES[0]
     examples = subject.from_stream(piped)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mi.io.device_map import DeviceMap
 
 NDIF, LOCAL = "ndif", "local"
 
 
-def check(
-    remote: str | None, model: str | None, head: Mapping[str, Any], device_map: str | None = None, device: str = "auto"
-) -> None:
+def check(remote: str | None, model: str | None, head: Mapping[str, Any]) -> None:
     """Refuse what no server can run, and a server that does not answer.
 
     Raises:
@@ -22,9 +23,6 @@ def check(
     from mi import embedded
     from mi.errors import MiError, UsageError
 
-    if device_map and (remote or device != "auto"):
-        other = "--remote" if remote else "--device"
-        raise UsageError(f"--device-map and {other} both say where the model runs", "give one of them")
     if remote in (None, LOCAL):
         return
     if remote != NDIF:
@@ -39,6 +37,27 @@ def check(
     from mi.core.sitewise.remote import check_server
 
     check_server()
+
+
+def spread_over(device_map: str | None, device: str, remote: str | None = None) -> DeviceMap | None:
+    """How the model is to be spread.
+
+    Raises:
+        UsageError: no such way, or something else says where the model runs.
+        MiError: a file that is no map.
+    """
+    if device_map is None:
+        return None
+    from mi.core.team import current
+    from mi.errors import UsageError
+    from mi.io.device_map import read
+
+    if remote or device != "auto":
+        other = "--remote" if remote else "--device"
+        raise UsageError(f"--device-map and {other} both say where the model runs", "give one of them")
+    if current().size > 1:
+        raise UsageError("--device-map is of one process", "torchrun wants the whole model on each of its devices")
+    return read(device_map)
 
 
 def weights_here(remote: str | None) -> bool:

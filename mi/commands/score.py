@@ -60,6 +60,7 @@ def score(
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -101,6 +102,7 @@ def score(
     """
     from mi import work
     from mi.circuit.reading import selector_of
+    from mi.commands.remote import spread_over
     from mi.core.sitewise.which import need_graph
     from mi.io import blobs, stream
     from mi.show.notes import note
@@ -110,7 +112,7 @@ def score(
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
-    room = parse(memory_budget)
+    room, apart = parse(memory_budget), spread_over(device_map, device)
     piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
     head = piped.head
     if selector and piped.kind == "circuit":
@@ -213,7 +215,7 @@ def score(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room),
+        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart),
         head=head,
         inputs=[*examples.inputs, *replaced.inputs],
         depends_on=[piped.sha256, examples.head, *replaced.digests],

@@ -149,6 +149,7 @@ def search(
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
+    device_map: options.DeviceMap = None,
     trust_remote_code: options.TrustRemoteCode = False,
     allow_pickle: options.AllowPickle = False,
     adapter: options.Adapter = None,
@@ -178,6 +179,7 @@ def search(
         mi search cache.jsonl --method optimal -o constants.jsonl
     """
     from mi import work
+    from mi.commands.remote import spread_over
     from mi.core.search.methods import memory, passes, settle
     from mi.core.sitewise.which import need_graph
     from mi.errors import UsageError
@@ -189,7 +191,7 @@ def search(
     from mi.tasks.encode import needs
     from mi.tasks.plan import cost
 
-    room = parse(memory_budget)
+    room, apart = parse(memory_budget), spread_over(device_map, device)
     flags = {
         "tau": tau or None,
         "order": order,
@@ -290,7 +292,9 @@ def search(
     work.produce(
         compute,
         chosen=chosen,
-        loading=subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, kv=kv),
+        loading=subject.Loading(
+            device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart, kv=kv
+        ),
         head=head,
         inputs=[*examples.inputs, *replaced.inputs],
         depends_on=[piped.sha256, *replaced.digests],

@@ -46,7 +46,7 @@ class GenericExecutor:
         ordered = sorted(traced, key=lambda edit: self._order[edit.port])
         steps = [(self._wrapper.get(edit.port.path), edit) for edit in ordered]
         seen = patterns_seen(self._adapter.module, placed(self._adapter.placement, edits))
-        with seen, self._wrapper.trace({"input_ids": ids}, use_cache=False):
+        with seen, self._wrapper.trace(input_ids=ids, use_cache=False):
             for envoy, edit in steps:
                 if edit.port.side == "in":
                     value = edit.function(envoy.input)

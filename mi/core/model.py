@@ -31,6 +31,7 @@ from mi.core.roles import Roles
 from mi.core.sitewise import spread
 from mi.core.sitewise.which import need_graph
 from mi.errors import MiError, UsageError
+from mi.io.device_map import DeviceMap
 from mi.io.models import Located, locate
 from mi.tasks.budget import DEFAULT_BUDGET, Budget
 from mi.tasks.tokenizer import Tokenizer
@@ -51,6 +52,8 @@ class Model:
     @cached_property
     def wrapper(self) -> Any:
         """nnsight's TransformersModel around the module: only the generic executor traces through it."""
+        if self.adapter.placement.main is not None:
+            return spread.wrapped(self.module)
         return nnsight_wrapper(self.module)
 
     @property
@@ -118,10 +121,10 @@ def load_located(
     allow_pickle: bool = False,
     tf32: bool = False,
     adapter: Mapping[str, Any] | None = None,
-    device_map: str | None = None,
+    device_map: DeviceMap | None = None,
 ) -> Model:
     """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own;
-    ``device_map``: how it is spread over devices (`spread`).
+    ``device_map``: how it is spread over devices (`sitewise.spread`).
     """
     need_graph(located, adapter)
     runtime.settle(tf32)
@@ -131,7 +134,11 @@ def load_located(
     apart = {} if device_map is None else spread.options(device_map)
     module = read_module(located, number, trust_remote_code, allow_pickle, how, **apart)
     tokenizer = load_tokenizer(located)
-    model = wrap(module.to(on) if device_map is None else module, tokenizer, located.id, roles)
+    if device_map is None:
+        module.to(on)
+    else:
+        spread.check(module, device_map)
+    model = wrap(module, tokenizer, located.id, roles)
     known = {"revision": located.revision, "weights": located.digest()}
     return replace(model, identity={**model.identity, **known})
 
@@ -195,6 +202,8 @@ def from_pretrained(
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        if (refusal := spread.refusal(error)) is not None:
+            raise refusal from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise MiError(f"{located.id} cannot be loaded: {lines[0]}", "its files may be damaged", place="-m") from error
     for fault, names in (("lack", report["missing_keys"]), ("do not fit", report["mismatched_keys"])):

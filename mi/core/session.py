@@ -17,6 +17,7 @@ from mi.core import runtime
 from mi.core.key_values import as_asked
 from mi.core.model import Model, load_located
 from mi.core.sitewise import load as sitewise
+from mi.core.sitewise import spread
 from mi.core.sitewise.load import Module
 from mi.core.team import current
 from mi.io import channel
@@ -32,10 +33,18 @@ def _load(chosen: Chosen, loading: Loading, device: str) -> Model | Module:
         "trust_remote_code": loading.trust_remote_code,
         "allow_pickle": loading.allow_pickle,
         "tf32": loading.tf32,
+        "device_map": loading.device_map,
     }
     if loading.sites_only:
-        return sitewise.load_located(chosen.located, **options, remote=loading.remote, device_map=loading.device_map)
+        return sitewise.load_located(chosen.located, **options, remote=loading.remote)
     return load_located(chosen.located, **options, adapter=chosen.adapter.record if chosen.adapter else None)
+
+
+def _devices(loading: Loading) -> list[torch.device]:
+    """Those that a run holds, in the one order in which every run takes them."""
+    if loading.device_map is not None:
+        return spread.devices(loading.device_map)
+    return [runtime.device(current().device(loading.device))]
 
 
 @contextmanager
@@ -53,11 +62,13 @@ def opened(
     """
     runtime.settle(loading.tf32)
     team = current()
-    on = runtime.device(team.device(loading.device))
+    taken = _devices(loading)
+    on = taken[0]
     key = (chosen.identity, on, loading.dtype, loading.tf32, loading.sites_only, loading.remote, loading.device_map)
     with ExitStack() as held:
-        with team.turn(str(on)):
-            held.enter_context(runtime.lease(on, lambda: on_wait(f"waiting for {on}: another mi holds it")))
+        for each in taken:
+            with team.turn(str(each)):
+                held.enter_context(runtime.lease(each, lambda: on_wait(f"waiting for {each}: another mi holds it")))  # noqa: B023
         model = _kept.get(key) or _load(chosen, loading, str(on))
         ready = as_asked(model, loading.kv, graph, chosen.located.id) if isinstance(model, Model) else model
         _kept.clear()

@@ -14,6 +14,7 @@ from typing import Any
 from mi.errors import MiError
 from mi.io import adapter_file
 from mi.io.adapter_file import AdapterFile
+from mi.io.device_map import DeviceMap
 from mi.io.examples import examples_digest, split_counts
 from mi.io.models import Located, locate, of_head
 from mi.io.stream import Stream
@@ -43,10 +44,14 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     remote: str | None = None  # where the model runs: None is here
-    device_map: str | None = None  # how accelerate spreads the model over devices
+    device_map: DeviceMap | None = None  # how accelerate spreads the model over devices
     sites_only: bool = False  # as a module with sites, whatever its architecture, and no graph
     budget: Budget = DEFAULT_BUDGET
     kv: str | None = None  # the graph's receivers of keys and values: query, grouped, or those of the stream
+
+    def inputs(self) -> list[Mapping[str, Any]]:
+        """The files that say so, as inputs of a chain's link."""
+        return [] if self.device_map is None else self.device_map.inputs()
 
 
 @dataclass(frozen=True)

@@ -439,7 +439,7 @@ def test_what_cannot_be_rehearsed(mi: Session, model: Case) -> None:
 
 
 def test_a_model_that_is_spread(mi: Session, model: Case) -> None:
-    """`--device-map`: by sites, with the numbers of one device; what would need all weights together is refused."""
+    """`--device-map`: by sites, with the numbers of one device."""
     pytest.importorskip("accelerate")
     words = ("cache", "-m", "model", "--data", "data.safetensors", "-o")
     mi(*words, "here.jsonl").ok()
@@ -450,23 +450,11 @@ def test_a_model_that_is_spread(mi: Session, model: Case) -> None:
         assert a["baseline"]["clean"] == pytest.approx(b["baseline"]["clean"], abs=1e-12)
     scores = [
         stream.parse(mi("attribute", "c.jsonl", "--method", "nap", *flags).ok().out.splitlines(True), "s", ("scores",))
-        for flags in (("--device-map", "map.json"), ("--site", "blocks.*.resid_post"))
+        for flags in (("--device-map", "map.json"), ("--site", "**:output"))
     ]
     for a, b in zip(scores[0].records, scores[1].records, strict=True):
         assert (a["site"], a["score"]) == (b["site"], pytest.approx(b["score"], abs=1e-12))
-    refused(mi("attribute", "c.jsonl", "--device-map", "auto", "--level", "edge"), 2, "on one device here")
+    refused(mi("attribute", "c.jsonl", "--device-map", "auto", "--level", "edge"), 3, "no graph of edges")
     refused(mi(*words, "d.jsonl", "--device-map", "auto", "--device", "cpu"), 2, "--device-map and --device")
     refused(mi(*words, "d.jsonl", "--device-map", "auto", "--remote", "local"), 2, "--device-map and --remote")
     refused(mi(*words, "d.jsonl", "--device-map", "some"), 2, "no way to spread a model")
-
-
-def test_a_decoder_that_is_spread(mi: Session) -> None:
-    pytest.importorskip("accelerate")
-    words = ("cache", "--task", "ioi", "-n", "4", "-o")
-    mi(*words, "c.jsonl", "--device-map", "auto", "--site", "transformer.h.*:output").ok()
-    mi(*words, "here.jsonl").ok()
-    apart, here = (stream.read(f"{name}.jsonl", ("cache",)) for name in ("c", "here"))
-    for a, b in zip(here.records, apart.records, strict=True):
-        assert a["baseline"]["clean"] == pytest.approx(b["baseline"]["clean"], abs=1e-4)
-    effects = mi("patch", "c.jsonl", "--device-map", "auto", "--limit", "2").ok().out
-    assert len(stream.parse(effects.splitlines(True), "e", ("effects",)).records) == 4

@@ -1,19 +1,26 @@
 """A model that accelerate spreads over devices: here the processor and a disk, from where layers are read as used."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from mi.core import session
 from mi.core.sitewise import load, spread
 from mi.core.sitewise.attribute import attribute_sites
 from mi.core.sitewise.baseline import baselines
 from mi.core.sitewise.methods import settle
 from mi.core.sitewise.patch import patch_sites
 from mi.errors import MiError
+from mi.io import device_map
 from mi.io.models import Located
+from mi.tasks.subject import Loading
 from tests.core.test_remote import decoder, some
 from tests.site_models import Case, random_case
 
@@ -32,7 +39,7 @@ def spread_out(name: str, seed: int, folder: Path) -> tuple[Case, load.Module]:
     case.module.save_pretrained(folder)
     path = folder / "map.json"
     path.write_text(json.dumps(MAPS[name]))
-    return case, load.load_located(Located("model", None, folder), device_map=str(path))
+    return case, load.load_located(Located("model", None, folder), device_map=device_map.read(str(path)))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -70,14 +77,14 @@ def test_maps_that_are_none(text: str, code: int, words: str, tmp_path: Path) ->
     (tmp_path / "map.json").write_text(text)
     name = text if text == "sideways" else str(tmp_path / "map.json")
     with pytest.raises(MiError, match=words) as caught:
-        load.load_located(Located("model", None, tmp_path), device_map=name)
+        load.load_located(Located("model", None, tmp_path), device_map=device_map.read(name))
     assert caught.value.code == code
 
 
 def test_without_accelerate_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MiError, match="needs accelerate") as caught:
-        spread.options("auto")
+        spread.options(device_map.DeviceMap("auto"))
     assert caught.value.code == 4
     assert "mi[devices]" in caught.value.hint
 
@@ -86,4 +93,35 @@ def test_a_function_is_not_spread(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("")
     located = replace(Located("m.py:build", None, tmp_path), code="m.py:build")
     with pytest.raises(MiError, match="not spread"):
-        load.load_located(located, trust_remote_code=True, device_map="auto")
+        load.load_located(located, trust_remote_code=True, device_map=device_map.DeviceMap("auto"))
+
+
+def test_a_number_that_is_none_is_found_on_a_disk_too(tmp_path: Path) -> None:
+    module = decoder(0).module
+    with torch.no_grad():
+        module.transformer.h[0].ln_1.weight[3] = float("nan")
+    module.save_pretrained(tmp_path)
+    (tmp_path / "map.json").write_text(json.dumps(MAPS["gpt2"]))
+    with pytest.raises(MiError, match=r"1 of the numbers in transformer.h.0.ln_1.weight of model are not finite"):
+        load.load_located(Located("model", None, tmp_path), device_map=device_map.read(str(tmp_path / "map.json")))
+
+
+def test_every_device_of_a_map_is_taken_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    places = (("a", 2), ("b", "disk"), ("c", "cuda:0"), ("d", 2), ("e", "cpu"))
+    assert [str(one) for one in spread.devices(device_map.DeviceMap("m.json", places))] == ["cuda:0", "cuda:2"]
+    assert [str(one) for one in spread.devices(device_map.DeviceMap("auto"))] == ["cuda:0", "cuda:1", "cuda:2"]
+    held: list[str] = []
+
+    @contextmanager
+    def lease(on: torch.device, on_wait: object) -> Iterator[None]:
+        held.append(str(on))
+        yield
+
+    monkeypatch.setattr(session.runtime, "lease", lease)
+    monkeypatch.setattr(session, "_load", lambda *_: load.Module(torch.nn.Identity(), {}))
+    chosen = SimpleNamespace(identity="it")
+    loading = Loading(device_map=device_map.DeviceMap("m.json", places))
+    with session.opened(chosen, None, loading):
+        assert held == ["cuda:0", "cuda:2"]

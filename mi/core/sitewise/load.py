@@ -21,6 +21,7 @@ from mi.core.model import from_pretrained
 from mi.core.placement import main_device
 from mi.core.sitewise import spread
 from mi.errors import MiError, UsageError
+from mi.io.device_map import DeviceMap
 from mi.io.models import Located
 from mi.tasks.budget import DEFAULT_BUDGET, Budget
 
@@ -86,7 +87,7 @@ def load_located(
     allow_pickle: bool = False,
     tf32: bool = False,
     remote: str | None = None,
-    device_map: str | None = None,
+    device_map: DeviceMap | None = None,
 ) -> Module:
     """The module of a model that has been found. ``remote``: where its runs go (`remote`); ``device_map``: how it is
     spread over devices (`spread`).
@@ -107,6 +108,8 @@ def load_located(
         options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
         options |= spread.options(device_map) if device_map is not None else {}
         module = from_pretrained(_class_of(located, trust_remote_code), located, number, allow_pickle, **options)
+    if device_map is not None:
+        spread.check(module, device_map)
     made = wrap(
         module if device_map is not None else module.to(on), located.id, str(located.config().get("model_type", ""))
     )
