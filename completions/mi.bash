@@ -121,6 +121,10 @@ _mi() {
             _mi_words 'auto fast generic'
             return
             ;;
+        'data filter --device-map')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'data filter --adapter')
             :
             return
@@ -489,6 +493,10 @@ _mi() {
             _mi_words 'auto fast generic'
             return
             ;;
+        'score --device-map')
+            compopt +o default +o bashdefault 2>/dev/null
+            return
+            ;;
         'score --adapter')
             :
             return
@@ -687,6 +695,10 @@ _mi() {
             ;;
         'search --executor')
             _mi_words 'auto fast generic'
+            return
+            ;;
+        'search --device-map')
+            compopt +o default +o bashdefault 2>/dev/null
             return
             ;;
         'search --adapter')
@@ -1169,15 +1181,15 @@ _mi() {
     if [[ $current == -* ]]; then
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
-            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --dtype --executor --help --json --memory-budget --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
+            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --device-map --dtype --executor --help --json --memory-budget --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --device-map --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --number --output --positions --quiet --remote --revision --runs --seed --site --task --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --device-map --direction --dry-run --dtype --executor --fresh --help --json --kv --level --limit --means --memory-budget --method --metric --missed-bound --model --normalise-layers --on --output --quiet --remote --revision --rule --seed --shard --site --split --steps --tf32 --top --trust-remote-code -h -m -o -q' ;;
             'prune') _mi_words '--drop --exact-size --gap --greedy --help --ilp --json --keep --output --percent --positive-ratio --quiet --resamples --seed --signed --stable --stable-by --strict --threshold --time-limit --top -h -o -q' ;;
-            'score') _mi_words '--ablation --adapter --allow-pickle --batch-size --bos --data --device --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
+            'score') _mi_words '--ablation --adapter --allow-pickle --batch-size --bos --data --device --device-map --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --output --quiet --random --revision --seed --selector --split --task --test --tf32 --trust-remote-code -h -m -o -q' ;;
             'pipe') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'patch') _mi_words '--adapter --allow-pickle --batch-size --bos --by --denoising --device --device-map --dry-run --dtype --executor --fresh --help --json --length --limit --memory-budget --metric --model --noising --output --quiet --remote --revision --site --split --template --tf32 --trust-remote-code -h -m -o -q' ;;
-            'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --dry-run --dtype --every --executor --fresh --help --json --kv --learn-constants --level --limit --lr --masks --means --memory-budget --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
+            'search') _mi_words '--ablation --abs --adapter --allow-pickle --batch-size --bos --checkpoint --device --device-map --dry-run --dtype --every --executor --fresh --help --json --kv --learn-constants --level --limit --lr --masks --means --memory-budget --method --metric --model --node-target --order --output --patience --penalty --quiet --ranking --remove-redundant --revision --seed --split --steps --target --tau --tf32 --trust-remote-code -h -m -o -q' ;;
             'merge') _mi_words '--help --json --max --mean --min --normalise --output --quiet --rank-mean --sum -h -o -q' ;;
             'set') _mi_words '--help --quiet -h -q' ;;
             'set union') _mi_words '--help --json --output --quiet -h -o -q' ;;

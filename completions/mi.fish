@@ -65,6 +65,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -103,7 +104,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from cache' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
-complete -c mi -n '__fish_seen_subcommand_from cache' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -145,7 +146,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Exam
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -200,6 +201,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in 
 complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from score' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -235,7 +237,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples
 complete -c mi -n '__fish_seen_subcommand_from patch' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l remote -d 'Run the model on NDIF, and only its sites; \'local\' rehearses that here.' -x
-complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices (auto, balanced, sequential, or a JSON file), and run only its sites.' -x
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
@@ -280,6 +282,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l tf32 -d 'Allow TF32 in
 complete -c mi -n '__fish_seen_subcommand_from search' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
+complete -c mi -n '__fish_seen_subcommand_from search' -l device-map -d 'Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l adapter -d 'Roles of an architecture that mi does not know (\'mi adapter probe\' writes them).' -r -F
