@@ -39,8 +39,6 @@ def _edges(units: Units, key: np.ndarray, n: int) -> np.ndarray:
     taken: dict[int, None] = {}  # an edge comes once from each of its nodes
     while heap and len(taken) < n:
         edge = _pop(heap)
-        if edge in taken:
-            continue
         taken[edge] = None
         if not inside[source[edge]]:
             enter(int(source[edge]))

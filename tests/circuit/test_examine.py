@@ -169,7 +169,7 @@ def test_where_model_and_nothing_are_alike_each_test_says_so():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_inflated_circuit_has_its_extra_edge_on_a_path(seed):
     rng = generator(seed)
-    for _ in range(30):
+    for _ in range(120):
         graph = any_graph(rng)
         circuit = connected(graph, rng.random(graph.n_edges) < rng.choice([0.0, 0.2, 0.6, 1.0]))
         got = knockouts.inflated(graph, circuit, rng)
@@ -180,6 +180,10 @@ def test_an_inflated_circuit_has_its_extra_edge_on_a_path(seed):
         assert not circuit[extra] and (larger & circuit == circuit).all()
         assert 1 <= (larger & ~circuit).sum() <= 3
         assert connected(graph, larger)[extra]
+        alone = circuit.copy()
+        alone[extra] = True
+        if (connected(graph, alone) == alone).all():
+            assert (larger == alone).all()  # no more than is needed
 
 
 def test_random_subsets_are_different_and_classes_are_kinds_and_layers():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mi.circuit.prune import connected
-from mi.circuit.random_circuits import random_circuit, random_circuits
+from mi.circuit.random_circuits import _edges_between, _edges_of_a_new_node, random_circuit, random_circuits
 from mi.circuit.transformer import transformer_graph
 from mi.errors import MiError
-from tests.circuit.random_graphs import SEEDS, generator, pairs_of, random_graph, roots_of, some_transformer
+from tests.circuit.random_graphs import SEEDS, any_graph, generator, pairs_of, random_graph, roots_of, some_transformer
 from tests.oracle import selection as oracle
 
 
@@ -38,6 +38,30 @@ def test_any_graph_gives_a_connected_circuit_that_is_not_too_large(seed):
         assert kept(mask) == oracle.on_a_path(pairs_of(graph), kept(mask), roots_of(graph))
         if size >= most:
             assert np.count_nonzero(mask) == most
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_can_join_a_circuit(seed):
+    """The edges that are on a path of it at once, and pairs that are if no one edge is."""
+    rng = generator(seed)
+    for _ in range(60):
+        graph = any_graph(rng)
+        mask, order = connected(graph, rng.random(graph.n_edges) < rng.random()), rng.permutation(graph.n_edges)
+
+        def joins(*edges, graph=graph, mask=mask):
+            larger = mask.copy()
+            larger[list(edges)] = True
+            return kept(larger) == oracle.on_a_path(pairs_of(graph), kept(larger), roots_of(graph))
+
+        one_by_one = {edge for edge in range(graph.n_edges) if not mask[edge] and joins(edge)}
+        assert set(_edges_between(graph, mask, order).tolist()) == one_by_one
+        pair = _edges_of_a_new_node(graph, mask, order).tolist()
+        if pair:
+            assert joins(*pair)
+            assert not {*pair} & one_by_one
+        else:
+            left = [edge for edge in range(graph.n_edges) if not mask[edge] and edge not in one_by_one]
+            assert not any(joins(a, b) for a in left for b in left)
 
 
 def test_a_path_that_cannot_be_halved():

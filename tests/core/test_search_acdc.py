@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mi.circuit.graph import Graph
+from mi.circuit.transformer import transformer_graph
 from mi.core import model as models
 from mi.core.adapters import Adapter
 from mi.core.search import acdc
@@ -16,9 +20,11 @@ from mi.core.search.checkpoint import Checkpoint
 from mi.core.search.problem import problem
 from mi.errors import MiError
 from mi.tasks.encode import encode
+from tests.circuit.random_graphs import named_pairs, readers_of
 from tests.core.cases import Case, random_case
 from tests.data_dir import shared
 from tests.oracle import acdc as oracle
+from tests.oracle import key_values
 
 SAME = 1e-9
 
@@ -42,6 +48,39 @@ def test_the_circuit_is_that_of_the_loop(name: str, seed: int) -> None:
     losses = acdc.losses_of(problem(case.model, case.encoded))
     assert acdc.acdc(case.model.graph, losses, tau=-1e9).kept.all()
     assert not acdc.acdc(case.model.graph, losses, tau=1e9).kept.any()
+
+
+def what_leads_on(graph: Graph, seed: np.random.Generator) -> Callable[[set[int]], float]:
+    """A loss that adds up over the kept edges which lead to the logits."""
+    names, readers, gain = named_pairs(graph), readers_of(graph), seed.random(graph.n_edges)
+
+    def loss(kept: set[int]) -> float:
+        leads, before = {"logits"}, 0
+        while len(leads) > before:
+            before = len(leads)
+            leads |= {names[edge][0] for edge in kept if readers[names[edge][1]] & leads}
+        return -sum(float(gain[edge]) for edge in kept if readers[names[edge][1]] & leads)
+
+    return loss
+
+
+def test_edges_that_heads_share_are_decided_as_the_loop_decides(seed: int) -> None:
+    """An edge that only one of its heads makes use of is tried, and one that none does is not."""
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        layers, kv_heads, size = (int(rng.integers(1, most)) for most in (4, 3, 4))
+        graph = transformer_graph(layers, kv_heads * size, bool(rng.integers(2)), n_kv_heads=kv_heads)
+        loss = what_leads_on(graph, rng)
+        order = key_values.visits(layers, kv_heads * size, kv_heads)
+        if size == 1:
+            order = [re.sub(r"kv(?=\d+<)", "h", name) for name in order]
+        edges = [(int(source), name) for source, (_, name) in zip(graph.source, named_pairs(graph), strict=True)]
+        kept, delta = key_values.acdc(edges, order, loss, tau=0.8)
+        found = acdc.acdc(
+            graph, lambda masks, loss=loss: np.array([loss({*np.flatnonzero(m)}) for m in masks]), tau=0.8
+        )
+        assert set(np.flatnonzero(found.kept).tolist()) == kept
+        np.testing.assert_allclose(found.delta, delta, rtol=0, atol=1e-12)
 
 
 def test_logits_that_the_record_does_not_explain_are_refused_or_the_models_own(
