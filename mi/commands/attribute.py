@@ -152,7 +152,7 @@ def attribute(
 
         mi attribute cache.jsonl | mi attribute --method exact --top 500 -o checked.jsonl
 
-        mi attribute cache.jsonl -m Qwen/Qwen2.5-0.5B --kv grouped | mi prune --top 200 | mi score
+        mi cache -m Qwen/Qwen2.5-0.5B --task ioi | mi attribute --kv grouped | mi prune | mi score
 
         mi attribute cache.jsonl --shard 2/5 -o part-2.jsonl
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from mi.core.attribute import attribute
 from mi.core.circuits import run_circuits
 from mi.core.key_values import as_asked, grouped
-from mi.core.model import Model
+from mi.core.model import Model, wrap
 from mi.core.replacement import make
 from mi.core.search import acdc
 from mi.core.search.problem import problem
 from mi.errors import MiError
+from mi.tasks.shape import graph_of, n_kv_heads
 from tests.families.cases import FamilyCase, family_case, largest
+from tests.families.models import FAMILIES, random_model
 from tests.oracle import key_values as oracle
 
 # Projections of their own; one for all, side by side; one, group by group; one key for all heads; norms after heads.
@@ -200,6 +202,15 @@ def test_acdc_tries_them_together(name: str, seed: int) -> None:
     assert set(np.flatnonzero(found.kept).tolist()) == kept
     assert 0 < len(kept) < len(edges)
     np.testing.assert_allclose(found.delta, delta, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_configuration_says_what_heads_share(name: str) -> None:
+    """Before anything is loaded, for estimates."""
+    module = random_model(name, 0)
+    model = grouped(wrap(module))
+    assert graph_of(module.config.to_dict(), grouped=True).head() == model.graph.head()
+    assert n_kv_heads(module.config.to_dict()) == model.adapter.n_kv_heads
 
 
 def test_a_model_whose_heads_share_nothing_has_the_usual_graph() -> None:
