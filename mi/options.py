@@ -154,6 +154,13 @@ DeviceMap = Annotated[
         help="Spread the model over devices and a disk: auto, balanced, balanced_low_0, sequential, or a JSON file.",
     ),
 ]
+TensorParallel = Annotated[
+    bool,
+    UNRECORDED,  # as how many processes share the work: the result does not depend on it
+    typer.Option(
+        "--tensor-parallel", help="Cut the model up among the processes that torchrun started: all hold it together."
+    ),
+]
 Tf32 = Annotated[bool, typer.Option("--tf32", envvar="MI_TF32", help="Allow TF32 in matrix products on a GPU.")]
 
 Task = Annotated[

@@ -66,15 +66,14 @@ def rank_of_several() -> int | None:
 def _run(
     command: str,
     argv: Sequence[str],
-    check: Callable[[], None] = lambda: None,
+    start: Callable[[Mapping[str, Any]], None] = lambda arguments: None,
     on_error: Callable[[BaseException], int] = report,
 ) -> int:
     token = voice.set(Voice(command))
     source.note = note
     try:
         with _signals():
-            check()
-            code = execute(command, argv)
+            code = execute(command, argv, start)
             _flush()
         return code
     except BaseException as error:
@@ -86,11 +85,16 @@ def _run(
         voice.reset(token)
 
 
-def execute(command: str, argv: Sequence[str]) -> int:
-    """Parse and run, and let errors through: what `run` wraps, and what `mi pipe` does for each stage."""
+def execute(
+    command: str, argv: Sequence[str], start: Callable[[Mapping[str, Any]], None] = lambda arguments: None
+) -> int:
+    """Parse and run, and let errors through: what `run` wraps, and what `mi pipe` does for each stage. ``start`` is
+    told the arguments before anything is done with them."""
     call = parse(command, argv)
     if isinstance(call, int):
         return call
+    _check_several(call)
+    start(call.arguments)
     follows = bool(rank_of_several())  # rank 0 speaks and writes
     voice_token = voice.set(Voice(call.command, follows or bool(call.arguments.get("quiet"))))
     call_token = _current.set(call)
@@ -105,6 +109,15 @@ def execute(command: str, argv: Sequence[str]) -> int:
         _current.reset(call_token)
         if sys.exc_info()[0] is None:  # an error is reported in the name of the command that raised it
             voice.reset(voice_token)
+
+
+def _check_several(call: Call) -> None:
+    """What only several processes can do is for those that torchrun started."""
+    if call.arguments.get("tensor_parallel") and rank_of_several() is None:
+        raise UsageError(
+            "--tensor-parallel cuts the model up among processes, and there is one",
+            f"start them with: torchrun --nproc-per-node 2 -m mi {call.command} --tensor-parallel",
+        )
 
 
 def _check_output(output: str | None) -> None:

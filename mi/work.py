@@ -90,7 +90,7 @@ def produce(
     from mi.core.team import current
 
     call, team = invocation(), current()
-    shared: list[Any] = [team.size] if team.size > 1 else []
+    shared: list[Any] = [team.size, team.parts] if team.size > 1 else []
     shared += [] if loading.device_map is None else [loading.device_map.digest]
     key = memo.key(
         call.command,
@@ -125,6 +125,16 @@ def produce(
     _warn(warnings(made, result.records))
     say_unkept(memo.remember(key, made, result.records, result.tensors))
     emit(made, result.records, result.tensors, output=output, json=json, own=result.tables)
+
+
+def together() -> dict[str, int]:
+    """What a head says of the processes that made a result, if there were several."""
+    from mi.core.team import current
+
+    team = current()
+    if team.parts > 1:
+        return {"tensor_parallel": team.parts}
+    return {"ranks": team.size} if team.size > 1 else {}
 
 
 def keep_examples(records: Iterable[Mapping[str, Any]]) -> MiError | None:

@@ -114,6 +114,7 @@ def attribute(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
+    tensor_parallel: options.TensorParallel = False,
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",

@@ -22,7 +22,6 @@ def said_of(
 ) -> dict[str, Any]:
     """What the head says about how the scores were made."""
     from mi import work
-    from mi.core.team import current
 
     entry = methods.METHODS[config.method]
     said: dict[str, Any] = {
@@ -32,9 +31,8 @@ def said_of(
         "n": n,
         "plan": work.plan_summary(got.plan),
         "halved": got.halved,
+        **work.together(),
     }
-    if current().size > 1:
-        said["ranks"] = current().size
     if entry.ablations != ():
         said["ablation"] = ablation
     if entry.needs_metric:

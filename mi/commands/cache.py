@@ -12,6 +12,7 @@ from mi.options import Option
 if TYPE_CHECKING:
     from mi.core.baseline import Baselines
     from mi.core.model import Model
+    from mi.io.stream import Stream
     from mi.show.table import Table
     from mi.tasks.encode import Encoded
     from mi.tasks.subject import Chosen
@@ -67,6 +68,7 @@ def cache(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
+    tensor_parallel: options.TensorParallel = False,
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
@@ -109,7 +111,7 @@ def cache(
     from mi.commands.patch_sites import check_executor
     from mi.commands.remote import check, spread_over, weights_here
     from mi.core.sitewise.which import sites_only, unknown
-    from mi.io import stream
+    from mi.core.team import current
     from mi.show.notes import note
     from mi.tasks import subject
     from mi.tasks.budget import parse
@@ -131,7 +133,7 @@ def cache(
             loading,
         )
         return
-    piped = stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
+    piped = current().first(lambda: _upstream(file, task, data))
     head: dict[str, Any] = dict(piped.head) if piped else {}
     check(remote, model, head)
     here = weights_here(remote)
@@ -191,6 +193,7 @@ def cache(
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
             "memory_budget": room.bytes,
+            **work.together(),
         }
         if site:
             caching |= {"sites": [each.name for each in sites], "positions": positions, "runs": runs}
@@ -224,6 +227,13 @@ def cache(
         warnings=_warnings,
         own_tables=True,
     )
+
+
+def _upstream(file: str | None, task: str | None, data: str | None) -> Stream | None:
+    from mi import work
+    from mi.io import stream
+
+    return stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
 
 
 def _check_means(means: bool, text: str | None, window: int | None, other: str | None) -> None:

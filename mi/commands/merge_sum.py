@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from mi.circuit.sums import Whole
     from mi.commands.merge import Given
 
-OF_A_SHARD = ("n", "plan", "halved", "ranks")  # of an attribution: what differs from shard to shard of one run
+OF_A_SHARD = (
+    "n",
+    "plan",
+    "halved",
+    "ranks",
+    "tensor_parallel",
+)  # of an attribution: what differs from shard to shard of one run
 
 
 def in_order(inputs: Sequence[Given]) -> list[Given]:

@@ -57,6 +57,7 @@ def score(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
+    tensor_parallel: options.TensorParallel = False,
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
@@ -104,6 +105,7 @@ def score(
     from mi.circuit.reading import selector_of
     from mi.commands.remote import spread_over
     from mi.core.sitewise.which import need_graph
+    from mi.core.team import current
     from mi.io import blobs, stream
     from mi.show.notes import note
     from mi.tasks import find, footprint, subject
@@ -113,7 +115,7 @@ def score(
     from mi.tasks.plan import cost
 
     room, apart = parse(memory_budget), spread_over(device_map, device)
-    piped = stream.read(file, ("circuit", "scores"), work.import_libraries)
+    piped = current().first(lambda: stream.read(file, ("circuit", "scores"), work.import_libraries))
     head = piped.head
     if selector and piped.kind == "circuit":
         raise UsageError("--selector is of a curve over scores, and this is a circuit", "leave it away")
@@ -190,6 +192,7 @@ def score(
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
             "memory_budget": room.bytes,
+            **work.together(),
             "overlap": overlap,
             **replaced.said(),
         }

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mi.core import tensor_parallel
 from mi.core.families import ROLES
 from mi.core.norms import Norm
 from mi.core.placement import HERE, Placement, placement_of
@@ -321,7 +322,7 @@ def bind(module: nn.Module, roles: Roles | None = None) -> Adapter:
     if not isinstance(n_heads, int) or n_heads < 1:
         raise MiError(f"the '{family}' adapter does not fit this model: config.{roles.heads} is {n_heads!r}")
     blocks = list(module.get_submodule(roles.blocks).children())
-    placement = placement_of(module)
+    placement = tensor_parallel.of(module) or placement_of(module)
     try:
         vocabulary = int(getattr(config, "vocab_size", 0))
         vocabulary = vocabulary or len(_matrix(placement, module.get_submodule(roles.embed)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from mi.core.team import current
 from mi.errors import RunError
 
 # The CPU allocator; a file that cannot be mapped; a thread whose stack finds no room.
@@ -97,6 +98,11 @@ def _fits(work: Callable[[Sequence[int]], None], items: Sequence[int]) -> bool:
             raise
     else:
         return True
+    if current().parts > 1:
+        raise RunError(
+            "out of memory in one of the processes that hold the model together",
+            "none of them can halve a batch by itself: use a smaller --batch-size or --memory-budget",
+        )
     # Outside the except block: the traceback would keep the failed batch's tensors alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -17,7 +17,7 @@ from torch import nn
 
 from mi.circuit.graph import Graph
 from mi.circuit.transformer import transformer_graph
-from mi.core import attention, identities, records, runtime
+from mi.core import attention, cut_up, identities, records, runtime, tensor_parallel
 from mi.core.adapters import Adapter, bind, implementation
 from mi.core.executor import Executor
 from mi.core.fast import FastExecutor
@@ -52,6 +52,8 @@ class Model:
     @cached_property
     def wrapper(self) -> Any:
         """nnsight's TransformersModel around the module: only the generic executor traces through it."""
+        if isinstance(self.adapter.placement, tensor_parallel.Cut):
+            return nnsight_wrapper(self.module, **cut_up.tracing())
         if self.adapter.placement.main is not None:
             return spread.wrapped(self.module)
         return nnsight_wrapper(self.module)
@@ -122,9 +124,11 @@ def load_located(
     tf32: bool = False,
     adapter: Mapping[str, Any] | None = None,
     device_map: DeviceMap | None = None,
+    parts: int = 1,
 ) -> Model:
     """`load`, for a model that has been found already. ``adapter``: a record of its roles, not to use mi's own;
-    ``device_map``: how it is spread over devices (`sitewise.spread`).
+    ``device_map``: how it is spread over devices (`sitewise.spread`); ``parts``: how many processes hold it together
+    (`cut_up`).
     """
     need_graph(located, adapter)
     runtime.settle(tf32)
@@ -132,7 +136,12 @@ def load_located(
     roles = None if adapter is None else records.for_family(adapter, str(located.config().get("model_type")))
     how = implementation(located.config()) if roles is None else roles.implementation
     apart = {} if device_map is None else spread.options(device_map)
+    if parts > 1:
+        cut_up.check(located, parts, on, trust_remote_code)
+        apart = cut_up.options(parts)
     module = read_module(located, number, trust_remote_code, allow_pickle, how, **apart)
+    if parts > 1:
+        cut_up.settle(module)
     tokenizer = load_tokenizer(located)
     if device_map is None:
         module.to(on)
@@ -219,6 +228,7 @@ def _refuse_broken(module: nn.Module, located: Located) -> None:
     for name, _ in module.named_parameters():
         holder, _, own = name.rpartition(".")
         parameter = stored_tensor(module.get_submodule(holder), own)
+        parameter = tensor_parallel.own_of(parameter)
         # A sum is NaN or Inf if any term is, and needs no copy of the parameter.
         if not bool(torch.isfinite(parameter.detach().sum(dtype=torch.float32))):
             bad = (~torch.isfinite(parameter)).nonzero()

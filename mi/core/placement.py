@@ -97,19 +97,26 @@ class Spread:
         if rows is not None:
             stored = stored_tensor(module, name)
             return stored[rows.to(stored.device)].to(self.main, found.dtype)
-        key = (module, name)
-        if key not in self._kept:
-            # Under inference mode it would be a tensor that no later run can take gradients through.
-            with torch.inference_mode(False), torch.no_grad():
-                self._kept[key] = stored_tensor(module, name).to(self.main, found.dtype)
-        self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(tensor.nbytes for tensor in self._kept.values()) > KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+        return kept(self._kept, module, name, lambda: stored_tensor(module, name).to(self.main, found.dtype))
 
     def made(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = module.forward(x)
         return out.to(self.main)
+
+
+def kept(
+    held: OrderedDict[tuple[nn.Module, str], Tensor], module: nn.Module, name: str, make: Callable[[], Tensor]
+) -> Tensor:
+    """A whole weight from among those held, or made; the ones asked for longest ago go."""
+    key = (module, name)
+    if key not in held:
+        # Under inference mode it would be a tensor that no later run can take gradients through.
+        with torch.inference_mode(False), torch.no_grad():
+            held[key] = make()
+    held.move_to_end(key)
+    while len(held) > 1 and sum(tensor.nbytes for tensor in held.values()) > KEPT:
+        held.popitem(last=False)
+    return held[key]
 
 
 def stored_tensor(module: nn.Module, name: str) -> Tensor:

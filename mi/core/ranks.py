@@ -15,8 +15,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,9 @@ LOOK = 0.5  # between two looks while there is work to do
 PATIENCE = 60.0  # seconds that a failed rank waits for rank 0 to say why
 
 
-# What runs a command: told what to do before it, and what with an error. Gives an exit code.
-Work = Callable[[Callable[[], None], Callable[[BaseException], int]], int]
+Arguments = Mapping[str, Any]  # of a command, by the names of its parameters
+# What runs a command: told what to do once its arguments are known, and what with an error. Gives an exit code.
+Work = Callable[[Callable[[Arguments], None], Callable[[BaseException], int]], int]
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Ranks(Team):
             LeftError: in another rank, that somebody has failed.
         """
         if time.monotonic() - self._looked > LOOK:
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """As :meth:`check`, now."""
         self._looked = time.monotonic()
         failed = self._store.check(["failed"])
         if failed and self.leads:
@@ -80,7 +82,7 @@ class Ranks(Team):
     def _await(self, keys: Sequence[str]) -> None:
         """Until all keys are there."""
         while not self._store.check(list(keys)):
-            self._look()
+            self.look()
             time.sleep(POLL)
 
     def _meet(self) -> None:
@@ -88,6 +90,11 @@ class Ranks(Team):
         self._meetings += 1
         self._store.set(f"met/{self._meetings}/{self.rank}", "")
         self._await([f"met/{self._meetings}/{rank}" for rank in range(self.size)])
+
+    def apart(self) -> Ranks:
+        """The same process on a connection of its own, for another thread."""
+        store = self._store.clone()
+        return Ranks(store, self.rank, self.size, self._local_rank, self._local_size, self._endings)
 
     def first(self, find: Callable[[], Any]) -> Any:
         from torch import distributed
@@ -178,6 +185,10 @@ class Ranks(Team):
                 return self._endings.report(error)
         return self._verdict(lambda: FAILED if isinstance(error, LeftError) else self._endings.report(error), PATIENCE)
 
+    def leave(self, error: BaseException) -> int:
+        """End for whoever cannot: say what :meth:`look` has found, in rank 0, and take the code that all end with."""
+        return self.end(self._endings.report(error)) if self.leads else self.failed(error)
+
     def _verdict(self, otherwise: Callable[[], int], patience: float = float("inf")) -> int:
         """The code that rank 0 ends with."""
         begun = time.monotonic()
@@ -230,33 +241,59 @@ def own_device(word: str, rank: int, size: int, n_cuda: int, has_mps: bool) -> s
 def together(command: str, work: Work, endings: Endings) -> int:
     """The life of one command in all its processes. ``work`` runs it; it is told what to do first, and what to do with
     an error."""
+    from mi.core import in_step
+
     try:
-        team = _join(endings)
+        store, team = _join(endings)
     except BaseException as error:  # nobody is there to hear of it
         return endings.report(error)
     if not team.leads:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+    held = ExitStack()
 
-    def check() -> None:
+    def start(arguments: Arguments) -> None:
+        if arguments.get("tensor_parallel"):
+            _connect(store, team, str(arguments.get("device")))
+            held.enter_context(in_step.watched(team))
+            held.enter_context(member(in_step.InStep(team)))
+            return
         if command not in SPLIT:
+            instead = "; or with --tensor-parallel" if "tensor_parallel" in arguments else ""
             raise UsageError(
-                f"mi {command} runs in one process", f"start it without torchrun, which {' and '.join(SPLIT)} can use"
+                f"mi {command} runs in one process",
+                f"start it without torchrun, which {' and '.join(SPLIT)} can use{instead}",
             )
+        _connect(store, team, "cpu")
+        held.enter_context(member(team))
 
-    with member(team):
-        return team.end(work(check, endings.report if team.leads else team.failed))
+    def on_error(error: BaseException) -> int:
+        held.close()
+        found = in_step.explained(error)
+        return endings.report(found) if team.leads else team.failed(found)
+
+    with held:
+        code = work(start, on_error)
+    return team.end(code)
 
 
-def _join(endings: Endings) -> Ranks:
-    """This process among those that torchrun started."""
+def _join(endings: Endings) -> tuple[Any, Ranks]:
+    """torch's store, and this process among those that torchrun started."""
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(iter(rendezvous("env://")))
-    inner = distributed.PrefixStore("gloo", store)
-    distributed.init_process_group("gloo", store=inner, rank=rank, world_size=size)
     local_rank, local_size = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    return Ranks(distributed.PrefixStore("mi", store), rank, size, local_rank, local_size, endings)
+    return store, Ranks(distributed.PrefixStore("mi", store), rank, size, local_rank, local_size, endings)
+
+
+def _connect(store: Any, team: Ranks, device: str) -> None:
+    """Let the processes exchange tensors: those on GPUs through nccl, if any will be there."""
+    import torch
+    from torch import distributed
+
+    backend = "gloo" if device == "cpu" or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl"
+    inner = distributed.PrefixStore("gloo", store)
+    distributed.init_process_group(backend, store=inner, rank=team.rank, world_size=team.size)
 
 
 @contextmanager

@@ -20,13 +20,18 @@ from mi.core.sitewise import load as sitewise
 from mi.core.sitewise import spread
 from mi.core.sitewise.load import Module
 from mi.core.team import current
+from mi.errors import UsageError
 from mi.io import channel
 from mi.tasks.subject import Chosen, Loading
 
 _kept: dict[tuple[object, ...], Model | Module] = {}
 
 
-def _load(chosen: Chosen, loading: Loading, device: str) -> Model | Module:
+def _load(chosen: Chosen, loading: Loading, device: str, parts: int) -> Model | Module:
+    if parts > 1 and (loading.sites_only or loading.remote or loading.device_map):
+        raise UsageError(
+            "--tensor-parallel is for what knows the graph of a language model", "for sites there is --device-map"
+        )
     options: dict[str, Any] = {
         "device": device,
         "dtype": loading.dtype,
@@ -37,7 +42,8 @@ def _load(chosen: Chosen, loading: Loading, device: str) -> Model | Module:
     }
     if loading.sites_only:
         return sitewise.load_located(chosen.located, **options, remote=loading.remote)
-    return load_located(chosen.located, **options, adapter=chosen.adapter.record if chosen.adapter else None)
+    record = chosen.adapter.record if chosen.adapter else None
+    return load_located(chosen.located, **options, adapter=record, parts=parts)
 
 
 def _devices(loading: Loading) -> list[torch.device]:
@@ -69,7 +75,7 @@ def opened(
         for each in taken:
             with team.turn(str(each)):
                 held.enter_context(runtime.lease(each, lambda: on_wait(f"waiting for {each}: another mi holds it")))  # noqa: B023
-        model = _kept.get(key) or _load(chosen, loading, str(on))
+        model = _kept.get(key) or _load(chosen, loading, str(on), team.parts)
         ready = as_asked(model, loading.kv, graph, chosen.located.id) if isinstance(model, Model) else model
         _kept.clear()
         try:

@@ -1,7 +1,8 @@
 """Who works on a set of examples: one process, or several that share it.
 
 A :class:`Team` says which examples are this process's to run, and makes of what each of them found what all of them
-did. Alone, both are the identity. `mi.core.ranks` is the team of processes that torchrun starts.
+did. Alone, both are the identity. `mi.core.ranks` is the team of processes that torchrun starts; `mi.core.in_step` that
+of processes which hold one model together.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Team:
     def leads(self) -> bool:
         """Whether this is the process that reads, writes and speaks."""
         return self.rank == 0
+
+    @property
+    def parts(self) -> int:
+        """How many processes hold one model together; 1: each has a whole one."""
+        return 1
 
     def mine(self, rows: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         """Of the examples at ``rows`` those that this process runs; ``lengths`` are of all examples."""
