@@ -100,6 +100,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l window -d 'With --text:
 complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
@@ -142,6 +143,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l bos -d 'Put the tok
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
@@ -198,6 +200,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokeniz
 complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from score' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
