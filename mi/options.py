@@ -173,7 +173,17 @@ Data = Annotated[
     str | None,
     typer.Option("--data", metavar="FILE", show_default=False, help="Take the examples from FILE."),
 ]
-N = Annotated[int, typer.Option("--number", "-n", metavar="N", min=1, help="Examples to make for each split.")]
+N = Annotated[
+    int | None,
+    typer.Option(
+        "--number",
+        "-n",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Examples to make for each split; the default is 100.",
+    ),
+]
 Counterfactual = Annotated[
     str | None,
     typer.Option("--counterfactual", metavar="NAME", show_default=False, help="How the clean prompt is corrupted."),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mi.work import Result
 
 TOO_OFTEN_WRONG = 0.75  # MIB keeps a task and model only above this accuracy
+MADE = 100  # examples of each split
 SHOWN = 5  # examples whose top tokens the table shows
 
 
@@ -28,7 +29,7 @@ def cache(
     revision: options.Revision = None,
     task: options.Task = None,
     data: options.Data = None,
-    number: options.N = 100,
+    number: options.N = None,
     seed: options.Seed = 0,
     counterfactual: options.Counterfactual = None,
     limit: options.Limit = None,
@@ -45,12 +46,19 @@ def cache(
         ),
     ] = None,
     positions: Annotated[
-        Literal["all", "read"], Option("--positions", help="Keep sites at every position, or where the metric reads.")
-    ] = "all",
+        Literal["all", "read"] | None,
+        Option(
+            "--positions",
+            show_default=False,
+            help="Keep sites at every position (if not given), or where the metric reads.",
+        ),
+    ] = None,
     runs: Annotated[
-        Literal["clean", "corrupted", "both"],
-        Option("--runs", help="Keep sites of the clean run, the corrupted one, or both."),
-    ] = "clean",
+        Literal["clean", "corrupted", "both"] | None,
+        Option(
+            "--runs", show_default=False, help="Keep sites of the clean run (if not given), the corrupted, or both."
+        ),
+    ] = None,
     means: Annotated[
         bool, Option("--means", help="Write the mean of what each node writes instead, for --ablation mean.")
     ] = False,
@@ -105,6 +113,7 @@ def cache(
         mi cache -m vit/ --data images.safetensors --site 'vit.layers.*:output' -o acts.jsonl
     """
     from mi import work
+    from mi.commands.cache_flags import check_made, check_means, check_sites
     from mi.commands.cache_means import Request, of_examples, of_text
     from mi.commands.cache_sites import Request as Wanted
     from mi.commands.cache_sites import examples_of, of_sites
@@ -119,8 +128,9 @@ def cache(
     from mi.tasks.plan import cost
 
     room = parse(memory_budget)
-    if text or by_position or window:
-        _check_means(means, text, window, file or task or data)
+    check_means(means, by_position, text, window, file or task or data)
+    check_sites(means, {"--site": site, "--positions": positions, "--runs": runs, "--metric": metric})
+    positions, runs = positions or "all", runs or "clean"
     apart = spread_over(device_map, device, remote)
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart)
     asked = Request(by_position, limit, bos, batch_size, executor, output, json, dry_run, fresh)
@@ -134,6 +144,7 @@ def cache(
         )
         return
     piped = current().first(lambda: _upstream(file, task, data))
+    check_made(piped.origin if piped else data, number, counterfactual if piped else None)
     head: dict[str, Any] = dict(piped.head) if piped else {}
     check(remote, model, head)
     here = weights_here(remote)
@@ -142,6 +153,7 @@ def cache(
     elsewhere = replace(loading, sites_only=True, remote=remote)
     if sites_only(*chosen.kind):
         check_executor(executor)
+        check_made(data, None, counterfactual)
         of_sites(wanted, examples_of(piped, data, chosen), head, chosen, elsewhere)
         return
     if piped:
@@ -149,7 +161,9 @@ def cache(
     elif data:
         examples = subject.from_file(data, chosen, counterfactual, answers)
     else:
-        examples = subject.from_task(task or subject.DEFAULT_TASK, number, seed, counterfactual, chosen.tokenizer)
+        examples = subject.from_task(
+            task or subject.DEFAULT_TASK, number or MADE, seed, counterfactual, chosen.tokenizer
+        )
     for line in examples.notes:
         note(line)
     examples = subject.limited(examples, limit)
@@ -234,17 +248,6 @@ def _upstream(file: str | None, task: str | None, data: str | None) -> Stream | 
     from mi.io import stream
 
     return stream.read(file, ("examples",), work.import_libraries) if work.has_stream(file, task, data) else None
-
-
-def _check_means(means: bool, text: str | None, window: int | None, other: str | None) -> None:
-    from mi.errors import UsageError
-
-    if not means:
-        raise UsageError("--text, --window and --by-position say how means are made", "give --means too")
-    if window and not text:
-        raise UsageError("--window cuts a text, and there is none", "name it with --text")
-    if text and other:
-        raise UsageError(f"--text and {other} both say what to average over", "give one of them")
 
 
 def _warnings(head: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -408,7 +408,11 @@ def test_a_rehearsal_of_a_remote_run(mi: Session) -> None:
         (("cache", "-m", "gpt2", "--remote", "--task", "ioi"), 4, ["NDIF_API_KEY is not set", "--remote local"]),
         (("cache", "-m", "gpt2", "--remote=nowhere", "--task", "ioi"), 2, ["nothing remote is called 'nowhere'"]),
         (("attribute", "c.jsonl", "--remote"), 3, ["default is on this machine"]),
-        (("attribute", "c.jsonl", "--remote", "local", "--level", "node"), 2, ["need all weights on one device here"]),
+        (
+            ("attribute", "c.jsonl", "--remote", "local", "--level", "node"),
+            2,
+            ["need the weights here", "--level site"],
+        ),
         (("patch", "c.jsonl", "--remote", "local", "--site", "z"), 2, ["needs the weights here"]),
         (("patch", "c.jsonl", "-m", "gpt2", "--remote"), 4, ["NDIF_API_KEY is not set"]),
     ],
