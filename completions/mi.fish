@@ -83,7 +83,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l model -s m -d 'A folder
 complete -c mi -n '__fish_seen_subcommand_from cache' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l task -d 'Make examples of this task (\'mi info\' lists them).' -x -a 'ioi greater-than pronoun induction docstring capital sva arithmetic mcqa gender-bias'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l data -d 'Take the examples from FILE.' -r -F
-complete -c mi -n '__fish_seen_subcommand_from cache' -l number -s n -d 'Examples to make for each split.' -x
+complete -c mi -n '__fish_seen_subcommand_from cache' -l number -s n -d 'Examples to make for each split; the default is 100.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l seed -d 'Seed of everything random.' -x
 complete -c mi -n '__fish_seen_subcommand_from cache' -l counterfactual -d 'How the clean prompt is corrupted.' -x -a 's2-io-flip abc random-names s1-io-flip s1-ioi-flip-s2-ioi-flip random-names-s1-io-flip random-names-s2-io-flip random-names-s1-ioi-flip-s2-ioi-flip year-01 other-gender other-name context-swap answer-swap query-swap random-random random-def random-doc random-answer random-answer-doc other-capital number-flip attractor-flip both-flip random ones-op1 ones-op2 tens-op1 tens-op2 ones-carry tens-carry symbol answer-position random-letter answer-position-random-letter color noun-color noun gendered-noun other-stereotype'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l limit -d 'Use the first N examples of each split only.' -x
@@ -91,8 +91,8 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l bos -d 'Put the tokeniz
 complete -c mi -n '__fish_seen_subcommand_from cache' -l answers -d 'Refuse answers of several tokens, or count the first token of each.' -x -a 'single first-token'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l metric -d 'What is measured at the answer; the default is the task\'s own.' -x -a 'logit-diff prob-diff logit class-prob class-logprob normalised-logit kl js accuracy top-1 top-5 top-10'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l site -d 'Keep this activation too, or all that a pattern means (repeatable); \'mi info -m\' lists them.' -x
-complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position, or where the metric reads.' -x -a 'all read'
-complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run, the corrupted one, or both.' -x -a 'clean corrupted both'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l positions -d 'Keep sites at every position (if not given), or where the metric reads.' -x -a 'all read'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l runs -d 'Keep sites of the clean run (if not given), the corrupted, or both.' -x -a 'clean corrupted both'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l means -d 'Write the mean of what each node writes instead, for --ablation mean.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l by-position -d 'With --means: a mean for each position, for --ablation mean-positional.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l text -d 'With --means: average over this text; - is stdin.' -r -F
