@@ -98,6 +98,8 @@ def data(
         return
     if task and source:
         raise UsageError("a task and --from both name examples", "give one of them")
+    if skip and not source:
+        raise UsageError("--skip leaves out rows of a file, and there is none", "name it with --from")
     tensors: dict[str, Any] = {}
     if source and any(map(is_tensors, source)):
         head, records, inputs, tensors = from_tensors(source, number, counterfactual, split)

@@ -22,8 +22,13 @@ def plot(
         Option("--to", show_default=False, help="Kind of picture; if not given, that of the output's name, else svg."),
     ] = None,
     x: Annotated[
-        Literal["log", "linear"], Option("--x", help="Axis of circuit sizes; areas are true if linear.")
-    ] = "log",
+        Literal["log", "linear"] | None,
+        Option(
+            "--x",
+            show_default=False,
+            help="Axis of circuit sizes of a curve, log if not given; areas are true if linear.",
+        ),
+    ] = None,
     measure: Annotated[
         list[str] | None,
         Option("--measure", metavar="NAME", show_default=False, help="A measure to show; may be given again."),
@@ -55,7 +60,7 @@ def plot(
 
     kind = "text" if to == "text" or is_for_a_terminal(output, to) else kind_of(to, output, KINDS)
     streams = [stream.read(file, READS) for file in files or ["-"]]
-    wanted = plots.wanted(streams, what, title, x == "log", measure or ())
+    wanted = plots.wanted(streams, what, title, x, measure or ())
     if kind == "text":
         atomic.text(output, plots.text(wanted, coloured=output is None))
         return

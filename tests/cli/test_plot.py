@@ -313,6 +313,8 @@ def test_by_needs_edges(mi: Session) -> None:
         (("curve.jsonl", "--what", "examples"), 3, "no circuit of one size"),
         (("curve.jsonl", "curve.jsonl", "--what", "examples"), 2, "one stream"),
         (("curve.jsonl", "-o", "x.gif"), 2, "does not say what to draw"),
+        (("scores.jsonl", "--x", "linear"), 2, "--x means nothing to the plot 'histogram'"),
+        (("curve.jsonl", "--measure", "cpr"), 2, "--measure means nothing to the plot 'curve'"),
         (("examples.jsonl",), 3, "needed: report or scores"),
         (("other.jsonl", "--what", "curve"), 3, "no report holds a faithfulness"),
     ],

@@ -25,6 +25,7 @@ FLAGS = [
     ("mi cache --task ioi --data ids.jsonl", 2, ("--task", "--data")),
     ("mi cache ioi.jsonl --data ids.jsonl", 2, ("ioi.jsonl", "--data")),
     ("mi cache -m model --task ioi --counterfactual upside-down", 2, ("upside-down",)),
+    ("mi data ioi --skip", 2, ("--skip", "--from")),
     ("mi cache ioi.jsonl -n 3", 2, ("--number", "ioi.jsonl", "--limit")),
     ("mi cache --data ids.jsonl -n 3", 2, ("--number", "ids.jsonl", "--limit")),
     ("mi cache ioi.jsonl --counterfactual abc", 2, ("--counterfactual", "ioi.jsonl")),

@@ -50,16 +50,20 @@ class Plot:
 
 
 def wanted(
-    streams: Sequence[Stream], what: str | None, title: str | None, log: bool = True, measure: Sequence[str] = ()
+    streams: Sequence[Stream], what: str | None, title: str | None, x: str | None = None, measure: Sequence[str] = ()
 ) -> Plot:
-    """A plot that can be drawn.
+    """A plot that can be drawn. ``x``: how the axis of a curve grows, log or linear.
 
     Raises:
         MiError: these streams have no such plot.
+        UsageError: something is asked for that the plot does not have.
     """
     chosen = what or _fitting(streams)
     _check(chosen, streams)
-    return Plot(chosen, streams, title or _title(streams), log, measure)
+    for flag, given, plot in (("--x", x, "curve"), ("--measure", measure, "measures")):
+        if given and chosen != plot:
+            raise UsageError(f"{flag} means nothing to the plot '{chosen}'", f"it does to --what {plot}")
+    return Plot(chosen, streams, title or _title(streams), x != "linear", measure)
 
 
 def _fitting(streams: Sequence[Stream]) -> str:
