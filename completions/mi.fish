@@ -386,7 +386,7 @@ complete -c mi -n '__fish_seen_subcommand_from graph' -l help -s h -d 'Show this
 complete -c mi -n '__fish_seen_subcommand_from plot' -F
 complete -c mi -n '__fish_seen_subcommand_from plot' -l what -d 'What to plot; if not given, what the streams are best seen as.' -x -a 'curve measures examples histogram heads map roc'
 complete -c mi -n '__fish_seen_subcommand_from plot' -l to -d 'Kind of picture; if not given, that of the output\'s name, else svg.' -x -a 'svg png text'
-complete -c mi -n '__fish_seen_subcommand_from plot' -l x -d 'Axis of circuit sizes; areas are true if linear.' -x -a 'log linear'
+complete -c mi -n '__fish_seen_subcommand_from plot' -l x -d 'Axis of circuit sizes of a curve, log if not given; areas are true if linear.' -x -a 'log linear'
 complete -c mi -n '__fish_seen_subcommand_from plot' -l measure -d 'A measure to show; may be given again.' -x
 complete -c mi -n '__fish_seen_subcommand_from plot' -l title -d 'Write TEXT above the plot.' -x
 complete -c mi -n '__fish_seen_subcommand_from plot' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
