@@ -236,11 +236,10 @@ class _Base:
         parts = [part.repeat(len(patches), 1, 1, 1) for part in self._seen.projected[layer.index]]  # [row, pos, h, d]
         batch = len(self._batch)
         touched: list[tuple[int, Tensor]] = []
-        for number, receiver in enumerate(rows.receivers):
-            which, head = divmod(number, layer.n_heads)
+        for receiver in np.unique(patches.receiver).tolist():
             mine = np.flatnonzero(patches.receiver == receiver)
-            if not len(mine):
-                continue
+            numbers = [number for number, own in enumerate(rows.receivers) if own == receiver]  # heads may share it
+            which, head = divmod(numbers[0], layer.n_heads)
             stream = self._seen.stream[layer.index] + change[torch.as_tensor(mine, device=change.device)]
             normed = layer.attention_norm(stream)
             row = head if which == 0 else layer.kv_head(head)
@@ -249,8 +248,9 @@ class _Base:
             at = torch.as_tensor(mine, device=change.device)[:, None] * batch + torch.arange(
                 batch, device=change.device
             )
-            parts[which][at, :, head] = fresh
-            touched.append((head, at.flatten()))
+            for number in numbers:
+                parts[which][at, :, number % layer.n_heads] = fresh
+                touched.append((number % layer.n_heads, at.flatten()))
         edits = [*self._unread(layer, len(patches)), *_give(adapter, layer, parts)]
         if layer.roles.parallel:
             edits += self._mlp_as_it_was(layer, len(patches))

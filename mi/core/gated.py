@@ -344,9 +344,11 @@ class Run:
         return out
 
     def _projections(self, layer: Layer, rows: LayerRows) -> list[Float[Tensor, "row pos heads_x_d_head"]]:
-        inputs = self._inputs(self._streams.attention[layer.index], rows.receivers)
+        inputs = self._inputs(self._streams.attention[layer.index], rows.distinct)
         normed = layer.attention_norm(inputs).flatten(1, 2)
-        fresh = project(normed, *receiver_weights(layer))  # [receiver, row*pos, d_head]
+        fresh = project(normed, *receiver_weights(layer, rows.shares))  # [receiver, row*pos, d_head]
+        if rows.shares:
+            fresh = fresh[list(rows.place)]
         by_kind = fresh.unflatten(0, (3, layer.n_heads)).permute(0, 2, 1, 3)  # [3, row*pos, head, d_head]
         return list(by_kind.reshape(3, *self._shape, -1))
 

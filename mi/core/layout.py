@@ -6,6 +6,7 @@ Found by name, so that the order of the table stays the graph's own business.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from mi.circuit.graph import Graph
 from mi.circuit.names import BRANCHES
@@ -20,6 +21,21 @@ class LayerRows:
     mlp: int  # source
     receivers: tuple[int, ...]  # q of every head, then k, then v; the same one for heads that share it
     mlp_receiver: int
+
+    @cached_property
+    def distinct(self) -> tuple[int, ...]:
+        """The receivers of heads, each once."""
+        return tuple(dict.fromkeys(self.receivers))
+
+    @cached_property
+    def place(self) -> tuple[int, ...]:
+        """Of each of ``receivers``, where it stands in ``distinct``."""
+        return tuple(self.distinct.index(receiver) for receiver in self.receivers)
+
+    @property
+    def shares(self) -> bool:
+        """Whether heads share a receiver."""
+        return len(self.distinct) < len(self.receivers)
 
 
 @dataclass(frozen=True)

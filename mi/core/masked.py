@@ -203,7 +203,12 @@ class _CircuitRun:
         ]
         out = base.projected
         if wanted:
-            fresh = self._projected(layer, base.attention, [rows.receivers[number] for number in wanted], wanted)
+            once = {rows.receivers[number]: number for number in reversed(wanted)}  # heads may share a key or a value
+            numbers = sorted(once.values())
+            read = [rows.receivers[number] for number in numbers]
+            fresh = self._projected(layer, base.attention, read, numbers)
+            if len(read) < len(wanted):
+                fresh = fresh[[read.index(rows.receivers[number]) for number in wanted]]
             chosen = torch.tensor(wanted, device=self._model.device)
             out = fresh if len(wanted) == len(rows.receivers) else out.index_copy(0, chosen, fresh)
         by_kind = out.unflatten(0, (3, n_heads)).permute(0, 2, 1, 3)  # [3, batch*pos, head, d_head]

@@ -60,12 +60,13 @@ def by_receiver(layer: Layer, parts: Sequence[Tensor]) -> Float[Tensor, "*rows r
     return torch.cat([q, k, v], dim=-2)
 
 
-def receiver_weights(layer: Layer) -> tuple[Tensor, Tensor | None]:
-    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head.
+def receiver_weights(layer: Layer, shared: bool = False) -> tuple[Tensor, Tensor | None]:
+    """W [receiver, d_head, d_model] and b [receiver, d_head] of the q, k and v of each query head; ``shared``: of the
+    keys and values as the model has them.
 
     Receivers are numbered q of every head, then k, then v.
     """
-    groups = layer.groups
+    groups = 1 if shared else layer.groups
     if layer.whole_projection:
         return layer.fused_weight()
     weights = [layer.weight(which).repeat_interleave(groups if which else 1, dim=0) for which in range(3)]
@@ -79,7 +80,7 @@ def project_chosen(
 ) -> Float[Tensor, "receiver token d_head"]:
     """q, k or v of the receivers with these numbers, in ascending order, each from its own normed input.
 
-    Weights are copied only where some of a layer's heads are left out.
+    Weights are copied only where some of a layer's heads are left out. Of heads that share a receiver, one is enough.
     """
     n_heads = layer.n_heads
     if layer.whole_projection and len(numbers) == 3 * n_heads:
@@ -93,8 +94,7 @@ def project_chosen(
         weight, bias = layer.weight(which), layer.bias(which)
         if len(heads) == n_heads:
             own = own.reshape(len(weight), -1, own.shape[-1])  # heads that share a weight, side by side
-        else:
-            rows = heads if which == 0 else [layer.kv_head(head) for head in heads]
+        elif (rows := heads if which == 0 else [layer.kv_head(head) for head in heads]) != list(range(len(weight))):
             weight, bias = weight[rows], None if bias is None else bias[rows]
         made.append(project(own, weight, bias).view(len(heads), -1, layer.d_head))
     return torch.cat(made)
