@@ -39,11 +39,16 @@ def intersect(files: Circuits = None, output: Output = None, json: Json = False,
     The records are those of the first. An intersection need not be connected: how many edges lie on no path is said,
     and `mi prune` drops them.
 
+    Circuits of different levels have an intersection too: of edges and neurons it is the edges, carrying only these
+    neurons of their sources. What that leaves without a path is dropped.
+
     Examples:
 
         mi set intersect seed-0.jsonl seed-1.jsonl seed-2.jsonl -o stable.jsonl
 
         mi set intersect a.jsonl b.jsonl | mi prune --percent 100 | mi score
+
+        mi set intersect edges.jsonl neurons.jsonl | mi score
     """
     _combine("intersect", files, output, json)
 
@@ -96,8 +101,13 @@ def _combine(operation: str, files: Sequence[str] | None, output: str | None, js
     for other in given:
         _check_same_graph(base, other)
     graph = reading.graph_of(base.stream)
-    level = algebra.level([each.stream for each in given])
-    records = algebra.combined(operation, [algebra.units(each.stream, graph) for each in given])
+    streams = [each.stream for each in given]
+    found = algebra.levels(streams)
+    if operation == "intersect" and len(found) > 1:
+        level, records = "neuron" if "neuron" in found else "edge", algebra.common(streams, graph)
+    else:
+        level = algebra.level(streams)
+        records = algebra.combined(operation, [algebra.units(stream, graph) for stream in streams])
     head = {**base.stream.head, "selection": _selection(operation, level, graph.n_edges, len(records), given)}
     whole = Stream(head, [dict(record) for record in records], base.stream.blobs, base.stream.origin)
     if not records:

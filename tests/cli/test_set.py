@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mi.circuit import reading
 from mi.io import chain, stream
 from tests.cli.conftest import Session
 from tests.cli.reports import OTHER_GRAPH
 from tests.cli.streams import GRAPH, head, write_scores
+from tests.seeds import FRESH
 
 EDGES = GRAPH.edge_names()
 
@@ -112,6 +114,52 @@ def test_sets_of_nodes_and_neurons(mi: Session, level: str) -> None:
         assert read.records == kept
         assert read.head["selection"]["level"] == level
         assert read.head["selection"].get("width") == selection.get("width")
+
+
+def loops(found: list[Any], graph: Any, width: int) -> set[tuple[str, int]]:
+    """What all circuits keep, as pairs of an edge and a dimension that it carries, on paths from input to logits."""
+    pairs = {
+        (graph.edge_name(edge), unit)
+        for edge in range(graph.n_edges)
+        for unit in range(width)
+        if all(c.edges[edge] and (c.neurons is None or c.neurons[graph.source[edge], unit]) for c in found)
+    }
+    while True:
+        ends = [name.split("<")[0].split("->") for name, _ in pairs]
+        fed, read = {"input", *(to for _, to in ends)}, {"logits", *(source for source, _ in ends)}
+        left = {(n, u) for n, u in pairs if n.split("->")[0] in fed and n.split("->")[1].split("<")[0] in read}
+        if left == pairs:
+            return pairs
+        pairs = left
+
+
+@pytest.mark.parametrize("seed", [0, FRESH])
+def test_edges_nodes_and_neurons_have_an_intersection(mi: Session, seed: int) -> None:
+    rng, width = np.random.default_rng(seed), 3
+    write("edges.jsonl", {e for e in range(GRAPH.n_edges) if rng.random() < 0.8}, seed)
+    sources = GRAPH.nodes[:-1]
+    nodes = [{"node": node, "score": 1.0} for node in sources if node in ("input", "m1") or rng.random() < 0.8]
+    stream.write("nodes.jsonl", head("circuit", "prune", selection={"level": "node"}), nodes)
+    of_all = [{"node": node, "unit": u, "score": 2.0} for node in sources for u in range(width) if rng.random() < 0.7]
+    selection = {"level": "neuron", "width": width}
+    stream.write("neurons.jsonl", head("circuit", "prune", selection=selection), of_all)
+    stream.write("fewer.jsonl", head("circuit", "prune", selection=selection), [r for r in of_all if rng.random() < 0.7])
+    lists = ("edges neurons", "neurons edges", "nodes neurons", "edges nodes neurons", "neurons edges fewer")
+    for parts in map(str.split, lists):
+        paths = [f"{part}.jsonl" for part in parts]
+        mi("set", "intersect", *paths, "-o", "out.jsonl").ok()
+        made = stream.read("out.jsonl", ("circuit",))
+        found = reading.circuit(made, GRAPH)
+        given = [reading.circuit(stream.read(name, ("circuit",)), GRAPH) for name in paths]
+        assert loops([found], GRAPH, width) == loops(given, GRAPH, width)
+        assert len(loops([found], GRAPH, width)) == pytest.approx(width * found.weighted_edges)
+        assert made.head["selection"]["level"] == "neuron" and made.head["selection"]["width"] == width
+        scores = {record.get("score") for record in made.records if "unit" in record}
+        assert scores <= {2.0}, "records are those of the circuits"
+    mi("set", "intersect", "edges.jsonl", "nodes.jsonl", "-o", "out.jsonl").ok()
+    assert stream.read("out.jsonl", ("circuit",)).head["selection"]["level"] == "edge"
+    kept = {record["node"] for record in nodes}
+    assert set(names("out.jsonl")) <= {n for n in names("edges.jsonl") if n.split("->")[0] in kept}
 
 
 @pytest.mark.parametrize(
