@@ -143,7 +143,8 @@ def test_edges_nodes_and_neurons_have_an_intersection(mi: Session, seed: int) ->
     of_all = [{"node": node, "unit": u, "score": 2.0} for node in sources for u in range(width) if rng.random() < 0.7]
     selection = {"level": "neuron", "width": width}
     stream.write("neurons.jsonl", head("circuit", "prune", selection=selection), of_all)
-    stream.write("fewer.jsonl", head("circuit", "prune", selection=selection), [r for r in of_all if rng.random() < 0.7])
+    fewer = [record for record in of_all if rng.random() < 0.7]
+    stream.write("fewer.jsonl", head("circuit", "prune", selection=selection), fewer)
     lists = ("edges neurons", "neurons edges", "nodes neurons", "edges nodes neurons", "neurons edges fewer")
     for parts in map(str.split, lists):
         paths = [f"{part}.jsonl" for part in parts]
