@@ -14,6 +14,7 @@ from mi.__main__ import main
 from mi.circuit import reading
 from mi.io import stream
 from mi.show import notebook
+from mi.show.picture.diagram import by_layer, diagram
 from tests.line.conftest import Session, Shell, nobody_writes, refused, write_ids
 from tests.models import Shape, random_model
 from tests.oracle.key_values import own_receivers
@@ -113,6 +114,11 @@ def test_pictures_and_graphs_draw_an_edge_to_every_head_that_reads_it(here: Path
     mi("stamp", "few.jsonl", "-o", "small.jsonl").ok()
     dot = mi("graph", "small.jsonl", "-o", "small.dot").ok() and Path("small.dot").read_text()
     assert [f'"input" -> "a0.h{head}"' in dot for head in range(4)] == [False, False, True, True]
+    drawn = diagram(stream.read("small.jsonl", ("circuit",)))
+    assert len(drawn.links) == 5
+    bundles = {link.name: link for link in by_layer(drawn).links}
+    assert bundles["input->a0<v>"].score == 1.0  # it is one edge, however many heads read it
+    assert bundles["input->a0<v>"].says.startswith("1 edge")
     found = notebook.load("small.jsonl").networkx()
     assert set(found.nodes) == {"input", "a0.h2", "a0.h3", "m1", "logits"}
     assert found.edges["input", "a0.h3", "v"]["name"] == "input->a0.kv1<v>"
@@ -223,6 +229,8 @@ def test_a_dry_run_counts_the_edges_of_the_graph_that_is_asked_for(here: Path, m
         ),
         (("score", "circuit.jsonl", "-m", "plain"), 3, ["another graph"]),
         (("diff", "scores.jsonl", "own.jsonl"), 3, ["n_kv_heads=2"]),
+        (("merge", "--mean", "scores.jsonl", "own.jsonl"), 3, ["graph"]),
+        (("eval", "ground-truth", "own.jsonl", "--truth", "circuit.jsonl"), 3, ["another graph", "n_kv_heads=2"]),
         (("set", "union", "circuit.jsonl", "other.jsonl"), 3, ["the graph differs"]),
         (("export", "mib", "scores.jsonl", "-o", "x.json"), 3, ["without --kv grouped"]),
         (("export", "mib", "circuit.jsonl", "-o", "x.json"), 3, ["without --kv grouped"]),
