@@ -28,8 +28,7 @@ def check(located: Located, size: int, on: torch.device, trust_remote_code: bool
     """
     from transformers import AutoConfig
 
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    here = "cpu" if accelerator is None else accelerator.type  # where transformers puts the parts, whatever it is told
+    here = kind_of_device()
     if here not in ("cpu", "cuda"):
         raise UsageError(f"transformers cuts up no model on {here}", OTHERWISE, place=FLAG)
     if on.type != here:
@@ -55,6 +54,12 @@ def check(located: Located, size: int, on: torch.device, trust_remote_code: bool
         count = getattr(text, entry, None)
         if isinstance(count, int) and count % size:
             raise _cannot(located, f"its {entry}, {count}, cannot be divided by {size}")
+
+
+def kind_of_device() -> str:
+    """Where transformers puts the parts, whatever it is told."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return "cpu" if found is None else found.type
 
 
 def _divided(name: str, config: Any) -> tuple[str, ...]:

@@ -236,6 +236,7 @@ def test_transformers_chooses_the_kind_of_device(
     here: str, on: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random_model("llama", 0).config.save_pretrained(tmp_path)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(here))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(here))
     with pytest.raises(UsageError, match=says):
         cut_up.check(locate(str(tmp_path), None), 2, torch.device(on))

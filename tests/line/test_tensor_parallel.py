@@ -44,7 +44,7 @@ def commands(name: str) -> list[list[str]]:
         ["attribute", "--method", "relp", "-o", "DIR/llama.relp.jsonl", *of_model],  # from standard input
         ["cache", *data, *sites, "-o", "DIR/llama.cache.jsonl", *of_model],
         [*few, "-o", "DIR/llama.exact.jsonl"],
-        [*eap, "-o", "DIR/llama.eap.jsonl"],
+        [*eap, "--kv", "grouped", "-o", "DIR/llama.grouped.jsonl"],
         [*eap, "--executor", "generic", "-o", "DIR/llama.traced.jsonl"],
         *made,
     ]
