@@ -52,7 +52,8 @@ def hooked(adapter: Adapter, edits: Sequence[Edit]) -> Iterator[None]:
             handles.append(_install(module.get_submodule(edit.port.path), edit))
         # An empty batch costs a module nothing, and an edit replaces what comes out of it. Those that look at what goes
         # in have seen it by then.
-        for path in dict.fromkeys(edit.port.path for edit in edits if edit.replaces):
+        replaced = [edit.port.path for edit in edits if edit.replaces] if adapter.placement.idles() else []
+        for path in dict.fromkeys(replaced):
             handles.append(module.get_submodule(path).register_forward_pre_hook(_nothing_of_it))
         yield
     finally:

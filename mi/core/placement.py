@@ -49,6 +49,10 @@ class Placement(Protocol):
         """What a module makes of a whole tensor, whole, whatever edits a run has hung on it."""
         ...
 
+    def idles(self) -> bool:
+        """Whether a module takes a batch of no examples, where an edit replaces what it makes of it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Here:
@@ -69,6 +73,9 @@ class Here:
     def made(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = module.forward(x)
         return out
+
+    def idles(self) -> bool:
+        return True
 
 
 HERE: Placement = Here()
@@ -102,6 +109,9 @@ class Spread:
     def made(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = module.forward(x)
         return out.to(self.main)
+
+    def idles(self) -> bool:
+        return True
 
 
 def kept(

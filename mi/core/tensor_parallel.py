@@ -152,6 +152,10 @@ class Cut:
         out: Tensor = module.forward(x)
         return out
 
+    def idles(self) -> bool:
+        # Where gradients are asked for, transformers computes with torch's DTensor, which cuts no empty batch.
+        return not torch.is_grad_enabled()
+
     def cut_along(self, port: Port) -> int | None:
         """Along which dimension what a port holds is cut; None: it is whole.
 

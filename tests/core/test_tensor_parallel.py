@@ -104,6 +104,14 @@ def test_nothing_is_sent_where_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -
     assert placement.part(port, placement.whole(port, value), value) is value
 
 
+def test_no_module_is_given_nothing_while_gradients_are_taken() -> None:
+    placement = cut("llama")
+    with torch.no_grad():
+        assert placement.idles()
+    with torch.enable_grad():
+        assert not placement.idles()
+
+
 def cut(name: str) -> Cut:
     """A family's placement, by the plan that transformers has for it."""
     module = random_model(name, 0)

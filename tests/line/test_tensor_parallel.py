@@ -45,6 +45,7 @@ def commands(name: str) -> list[list[str]]:
         ["cache", *data, *sites, "-o", "DIR/llama.cache.jsonl", *of_model],
         [*few, "-o", "DIR/llama.exact.jsonl"],
         [*eap, "--kv", "grouped", "-o", "DIR/llama.grouped.jsonl"],
+        [*eap[:2], "--method", "eap-ig-activations", *of_model, "-o", "DIR/llama.activations.jsonl"],
         [*eap, "--executor", "generic", "-o", "DIR/llama.traced.jsonl"],
         *made,
     ]
