@@ -61,6 +61,7 @@ def patch(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
+    tensor_parallel: options.TensorParallel = False,
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
@@ -100,6 +101,7 @@ def patch(
     from mi.commands.patch_sites import Request, check_executor, of_modules, of_sites
     from mi.commands.remote import check, spread_over, weights_here
     from mi.core.sitewise.which import sites_only
+    from mi.core.team import current
     from mi.errors import UsageError
     from mi.io import stream
     from mi.show.notes import note
@@ -114,7 +116,7 @@ def patch(
     room, apart = parse(memory_budget), spread_over(device_map, device, remote)
     named = site or []
     everywhere = _of_every_layer(named)
-    piped = stream.read(file, ("examples", "cache"), work.import_libraries)
+    piped = current().first(lambda: stream.read(file, ("examples", "cache"), work.import_libraries))
     head = piped.head
     check(remote, model, head)
     here = weights_here(remote)
@@ -177,6 +179,7 @@ def patch(
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
             "memory_budget": room.bytes,
+            **work.together(),
             "clean": float(got.clean.mean()),
             "corrupted": float(got.corrupted.mean()),
         }

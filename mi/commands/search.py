@@ -146,6 +146,7 @@ def search(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     tf32: options.Tf32 = False,
+    tensor_parallel: options.TensorParallel = False,
     batch_size: options.BatchSize = None,
     memory_budget: options.MemoryBudget = "1GB",
     executor: options.Executor = "auto",
@@ -182,6 +183,7 @@ def search(
     from mi.commands.remote import spread_over
     from mi.core.search.methods import memory, passes, settle
     from mi.core.sitewise.which import need_graph
+    from mi.core.team import current
     from mi.errors import UsageError
     from mi.io import canonical, stream
     from mi.show.notes import note
@@ -215,7 +217,7 @@ def search(
     if learn_constants and ablation not in ("counterfactual", "mean", "optimal"):
         raise UsageError(f"--learn-constants does not begin at --ablation {ablation}", "leave --ablation away")
     replaces = "mean" if learn_constants and ablation == "counterfactual" else ablation
-    piped = stream.read(file, ("examples", "cache"), work.import_libraries)
+    piped = current().first(lambda: stream.read(file, ("examples", "cache"), work.import_libraries))
     head = piped.head
     chosen = subject.choose_model(model, revision, head, allow_pickle=allow_pickle, adapter=adapter)
     need_graph(*chosen.kind)
@@ -281,6 +283,7 @@ def search(
             "plan": work.plan_summary(got.plan),
             "halved": got.halved,
             "memory_budget": room.bytes,
+            **work.together(),
             "executor": ready.executor(executor).name,
             "search": {**settings.said(), **got.said},
             **replaced.said(),

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.conftest import Session
 
 
-@pytest.mark.parametrize("command", ["cache", "attribute", "score"])
+@pytest.mark.parametrize("command", ["cache", "attribute", "score", "patch", "search"])
 def test_one_process_cannot_share_a_model(mi: Session, command: str) -> None:
     done = mi(command, "--tensor-parallel", "none.jsonl")
     assert (done.code, done.out) == (2, b"")

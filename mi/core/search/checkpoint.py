@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mi.core.team import current
 from mi.errors import MiError
 from mi.io import atomic, tensors
 
@@ -49,7 +50,7 @@ class Checkpoint:
 
     def save(self, step: int, state: Callable[[], Mapping[str, np.ndarray]], force: bool = False) -> None:
         """Keep the state after ``step`` steps, where it is time to."""
-        if self.path is None or not (force or step % self.every == 0):
+        if self.path is None or not current().leads or not (force or step % self.every == 0):
             return
         key = np.frombuffer(self._digest(), dtype=np.uint8)
         whole = {**state(), "step": np.array(step, dtype=np.int64), KEY: key}
