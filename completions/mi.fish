@@ -236,6 +236,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokeniz
 complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
@@ -282,6 +283,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l bos -d 'Put the tokeni
 complete -c mi -n '__fish_seen_subcommand_from search' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from search' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from search' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
+complete -c mi -n '__fish_seen_subcommand_from search' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l executor -d 'How the model is run: plain hooks, or nnsight\'s traces.' -x -a 'auto fast generic'
