@@ -111,7 +111,7 @@ def test_zsh(folder: Path) -> None:
         for typed, completed in [
             ("mi cac", "mi cache "),
             ("mi prune --gr", "mi prune --greedy "),
-            ("mi data filter --dev", "mi data filter --device "),
+            ("mi data filter --dt", "mi data filter --dtype "),
             ("mi schema circ", "mi schema circuit "),
             ("mi view my", "mi view my\\ scores.jsonl "),
             ("mi cache --dtype bf", "mi cache --dtype bfloat16 "),

@@ -213,7 +213,7 @@ def test_an_interrupt_inside_a_library_s_import_ends_with_130(tmp_path: Path, th
     makes an ImportError of one."""
     (tmp_path / "interrupted.py").write_text(
         "import mi.run, mi.__main__\n"
-        "def execute(command, argv):\n"
+        "def execute(command, argv, *more):\n"
         "    try: exec('raise KeyboardInterrupt')\n"
         f"    except KeyboardInterrupt: {then}\n"
         "mi.run.execute = execute\n"
