@@ -113,6 +113,7 @@ def test_pictures_and_graphs_draw_an_edge_to_every_head_that_reads_it(here: Path
     Path("few.jsonl").write_text("\n".join([head, *map(json.dumps, rows), '{"mi":"end"}']) + "\n")
     mi("stamp", "few.jsonl", "-o", "small.jsonl").ok()
     dot = mi("graph", "small.jsonl", "-o", "small.dot").ok() and Path("small.dot").read_text()
+    assert "an edge that heads share is drawn to each" in mi("graph", "small.jsonl").ok().text
     assert [f'"input" -> "a0.h{head}"' in dot for head in range(4)] == [False, False, True, True]
     drawn = diagram(stream.read("small.jsonl", ("circuit",)))
     assert len(drawn.links) == 5

@@ -86,6 +86,8 @@ def diagram(stream: Stream, top: int | None = None) -> Diagram:
         for edge, source, target in ways
     ]
     said = about(stream.head, len(chosen), len(order), graph.n_edges)
+    if len(ways) > len(chosen):
+        said += "; an edge that heads share is drawn to each"
     return Diagram(one_line(stream.head), said, chain.pipeline(stream.head), nodes, links, len(order))
 
 
