@@ -30,13 +30,22 @@ class Ring:
         self._meet = threading.Barrier(size, timeout=20)
         self._rank = threading.local()
 
+    @property
+    def rank(self) -> int:
+        return int(self._rank.number)
+
     def gather(self, parts: list[Tensor], part: Tensor, group: Ring) -> None:
         assert group is self
-        self._given[self._rank.number] = part.detach().clone()
+        self._given[self.rank] = part.detach().clone()
         self._meet.wait()
         for own, given in zip(parts, self._given, strict=True):
             own.copy_(given)
         self._meet.wait()
+
+    def add(self, value: Tensor, group: Ring) -> None:
+        parts = [torch.empty_like(value) for _ in range(self.size)]
+        self.gather(parts, value, group)
+        value.copy_(torch.stack(parts).sum(0))
 
     def all_do(self, what: Callable[[Circle], Any]) -> list[Any]:
         def one(rank: int) -> Any:
@@ -51,6 +60,7 @@ class Ring:
 def ring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ring:
     made = Ring(request.param)
     monkeypatch.setattr(distributed, "all_gather", made.gather)
+    monkeypatch.setattr(distributed, "all_reduce", made.add)
     return made
 
 
@@ -201,6 +211,19 @@ def test_weights_are_gathered_when_they_are_read(alone: Any) -> None:
         assert not whole.is_inference(), "gradients may pass it later"
         assert held.weight(holder, "weight") is whole
     assert torch.equal(tensor_parallel.own_of(holder.weight), matrix)
+
+
+@pytest.mark.parametrize("length", [6, 7])
+def test_some_rows_of_a_matrix_that_lies_in_parts(ring: Ring, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of parts as torch cuts them, of which the last may be shorter."""
+    matrix = torch.arange(3.0 * length).view(length, 3)
+    rows = torch.tensor([length - 1, 0, 3, 2, 4])
+    monkeypatch.setattr(tensor_parallel, "own_of", lambda whole: whole.chunk(ring.size)[ring.rank])
+
+    def one(circle: Circle) -> Tensor:
+        return Cut(circle, torch.device("cpu"), {}, torch.nn.Identity())._rows(matrix, rows)
+
+    assert all(torch.equal(found, matrix[rows]) for found in ring.all_do(one))
 
 
 def test_a_model_that_nobody_cut_up_is_whole() -> None:
