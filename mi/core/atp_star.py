@@ -106,7 +106,8 @@ class _Forward:
         self._model, self._read = job.model, batch.read
         adapter, roles = job.model.adapter, job.model.adapter.roles
         self._recorder = GradientRecorder(adapter, job.model.compute_dtype)
-        stream = [*(ports.stream(layer) for layer in adapter.layers), Port(roles.final_norm, "in")]
+        # Where the block begins: the first norm is one of two ways on, and what it reads may be a copy of its own.
+        stream = [*(Port(layer.path(), "in") for layer in adapter.layers), Port(roles.final_norm, "in")]
         z = [ports.z(layer) for layer in adapter.layers]
         kept: dict[Port, Tensor] = {}
         outputs = Recorder(adapter)

@@ -299,4 +299,7 @@ def nnsight_wrapper(module: nn.Module | str, task: str = "text-generation", **op
 
     empty = Backend(models.WordLevel({"": 0}, unk_token=""))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=empty, pad_token="", eos_token="")
+    if isinstance(module, nn.Module):
+        # transformers' pipeline, which nnsight makes of it, would move it to the first GPU there is.
+        options = {"device": next(module.parameters()).device, **options}
     return TransformersModel(module, task=task, tokenizer=tokenizer, **options)
