@@ -141,37 +141,40 @@ def _heads(
     first: int,
 ) -> None:
     """The part of a layer's q, k and v edges without the norm's correction: <D, C(gamma W)^T (g / sigma)>."""
-    rows = model.layout.layers[layer.index]
+    rows, own = model.layout.layers[layer.index], layer.placement.share(layer.n_heads)
     sources, n = len(wide), wide.shape[1]
-    gradient = _widened(model, layer, gradients.narrow[:, examples, positions], first)
+    gradient = _widened(model, layer, gradients.narrow[:, examples, positions], first, own)
     left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
     right = gradient.view(len(gradient), n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
-    columns, scores = by_column(rows, first, torch.bmm(left, right).to(torch.float64))
+    made = layer.placement.joined(torch.bmm(left, right), len(gradient) // (own.stop - own.start))
+    columns, scores = by_column(rows, first, made.to(torch.float64))
     out[:, :, columns] += scores
 
 
 def _widened(
-    model: Model, layer: Layer, narrow: Float[Tensor, "all_receivers batch pos d_head"], first: int
+    model: Model, layer: Layer, narrow: Float[Tensor, "all_receivers batch pos d_head"], first: int, heads: slice
 ) -> Float[Tensor, "receiver batch_x_pos d_model"]:
-    """C(gamma W)^T (g / sigma) of the receivers of the layer from the first one on, which is a head's q, k or v.
+    """C(gamma W)^T (g / sigma) of the receivers of the layer from the first one on, which is a head's q, k or v: of
+    these ``heads``.
 
     The heads that share a key or a value share its weight, which is folded for a few heads at a time.
     """
-    tokens = narrow.shape[1] * narrow.shape[2]
-    made = narrow.new_empty(len(narrow) - first, tokens, model.adapter.d_model)
+    tokens, n_heads = narrow.shape[1] * narrow.shape[2], heads.stop - heads.start
+    kinds = range(first // layer.n_heads, 3)
+    made = narrow.new_empty(len(kinds), n_heads, tokens, model.adapter.d_model)
     dtype = model.compute_dtype
-    for which in range(first // layer.n_heads, 3):
+    for which, of_kind in zip(kinds, made, strict=True):
         weight = layer.weight(which)  # [kv_or_head, d_head, d_model]
         groups = layer.n_heads // len(weight)
         at_once = max(1, model.budget.least_chunk // (weight[0].numel() * dtype.itemsize))
-        for start in range(0, len(weight), at_once):
-            folded = norms.folded(layer.attention_norm, weight[start : start + at_once], dtype)
-            place = which * layer.n_heads + start * groups
-            part = slice(place, place + len(folded) * groups)
-            own = narrow[part].reshape(len(folded), groups * tokens, layer.d_head)
-            into = made[part.start - first : part.stop - first].view(len(folded), groups * tokens, -1)
+        for start in range(heads.start // groups, heads.stop // groups, at_once):
+            some = slice(start, min(start + at_once, heads.stop // groups))
+            folded = norms.folded(layer.attention_norm, weight[some], dtype)
+            part = slice(some.start * groups, some.stop * groups)
+            own = narrow[which * layer.n_heads :][part].reshape(len(folded), groups * tokens, layer.d_head)
+            into = of_kind[part.start - heads.start : part.stop - heads.start].view(len(folded), groups * tokens, -1)
             torch.bmm(own, folded, out=into)
-    return made
+    return made.flatten(0, 1)
 
 
 def _narrow_columns(

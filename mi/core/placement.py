@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mi.core.executor import Edit, Port
@@ -53,6 +53,14 @@ class Placement(Protocol):
         """Whether a module takes a batch of no examples, where an edit replaces what it makes of it."""
         ...
 
+    def share(self, n_heads: int) -> slice:
+        """The heads of a layer whose scores this process contracts."""
+        ...
+
+    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
+        """The scores of its heads, by kind and head, as those of all heads."""
+        ...
+
 
 @dataclass(frozen=True)
 class Here:
@@ -76,6 +84,12 @@ class Here:
 
     def idles(self) -> bool:
         return True
+
+    def share(self, n_heads: int) -> slice:
+        return slice(0, n_heads)
+
+    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
+        return scores
 
 
 HERE: Placement = Here()
@@ -112,6 +126,12 @@ class Spread:
 
     def idles(self) -> bool:
         return True
+
+    def share(self, n_heads: int) -> slice:
+        return slice(0, n_heads)
+
+    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
+        return scores
 
 
 def kept(

@@ -156,6 +156,14 @@ class Cut:
         # Where gradients are asked for, transformers computes with torch's DTensor, which cuts no empty batch.
         return not torch.is_grad_enabled()
 
+    def share(self, n_heads: int) -> slice:
+        first = n_heads // self.circle.size * self.circle.rank
+        return slice(first, first + n_heads // self.circle.size)
+
+    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
+        by_kind = scores.unflatten(-1, (kinds, -1))  # [*rows, kind, own head]
+        return _side_by_side(by_kind, -1, self.circle).flatten(-2)
+
     def cut_along(self, port: Port) -> int | None:
         """Along which dimension what a port holds is cut; None: it is whole.
 

@@ -114,6 +114,17 @@ def test_nothing_is_sent_where_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -
     assert placement.part(port, placement.whole(port, value), value) is value
 
 
+def test_scores_of_all_heads_are_made_by_all(ring: Ring) -> None:
+    """Each process has some heads' q, k and v; side by side they come by kind, then by head."""
+    whole = torch.arange(2 * 3 * 12.0).view(2, 3, 12)  # [row, kind, head]
+
+    def one(circle: Circle) -> Tensor:
+        placement = Cut(circle, torch.device("cpu"), {}, torch.nn.Identity())
+        return placement.joined(whole[..., placement.share(12)].flatten(-2), 3)
+
+    assert all(torch.equal(found, whole.flatten(-2)) for found in ring.all_do(one))
+
+
 def test_no_module_is_given_nothing_while_gradients_are_taken() -> None:
     placement = cut("llama")
     with torch.no_grad():
