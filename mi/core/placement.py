@@ -174,7 +174,8 @@ def main_device(module: nn.Module) -> torch.device | None:
     if not placed:
         return None
     first = next((where for where in placed.values() if where not in ("cpu", "disk")), "cpu")
-    return torch.device("cuda", first) if isinstance(first, int) else torch.device(first)
+    device = torch.device("cuda", first) if isinstance(first, int) else torch.device(first)
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def placed(placement: Placement, edits: Sequence[Edit]) -> list[Edit]:

@@ -122,6 +122,7 @@ def test_the_main_device_is_the_first_accelerator() -> None:
     for places, device in (
         ({"a": "disk", "b": 0, "c": 1}, "cuda:0"),
         ({"a": 1, "b": "cpu"}, "cuda:1"),
+        ({"a": "cuda"}, "cuda:0"),
         ({"a": "cpu", "b": "disk"}, "cpu"),
     ):
         module.hf_device_map = places
