@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -60,13 +61,30 @@ class Allocated(TorchDispatchMode):
         self.now -= self._seen.pop(key)[0]
 
 
+class _Fused(TorchFunctionMode):
+    """Attention on the meta device by the kernel that the CPU has for it, which keeps no pattern; torch would spell it
+    out there, pattern and all.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.nn.functional.scaled_dot_product_attention or not args[0].is_meta:
+            return func(*args, **(kwargs or {}))
+        query, key, value = args
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, kwargs["is_causal"], attn_mask=kwargs["attn_mask"], scale=kwargs["scale"]
+        )[0]
+
+
 def _valueless(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What an operation that needs values says on the meta device; None where it needs none."""
     name = func.name()
-    if name == "aten::_local_scalar_dense":
+    if name in ("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero"):
         return 0 if not args[0].dtype.is_floating_point else 0.0
     if name == "aten::nonzero":
         return torch.empty(0, args[0].ndim, dtype=torch.long, device="meta")
+    if name == "aten::_unique2":
+        kinds = (args[0].dtype, torch.long, torch.long)
+        return tuple(torch.empty(args[0].numel(), dtype=kind, device="meta") for kind in kinds)
     to = kwargs.get("device")
     if name == "aten::_to_copy" and to is not None and to.type != "meta":
         return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=to)
@@ -75,7 +93,7 @@ def _valueless(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
 
 def peak(work: Callable[[], object]) -> int:
     """Bytes alive at once while the work is done, its result among them."""
-    with Allocated() as counted:
+    with Allocated() as counted, _Fused():
         kept = work()
     del kept
     return counted.peak

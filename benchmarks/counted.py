@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,23 +17,20 @@ from benchmarks.allocated import peak
 from benchmarks.scaling import LARGER, SHAPES, Shape, examples
 from benchmarks.subject import parse
 from mi.circuit.transformer import transformer_graph
-from mi.core import adapters, attention, batches, methods
-from mi.core.fused import fuse
+from mi.core import attention, batches, methods
 from mi.core.job import Job
 from mi.core.masked import Patched, Table
 from mi.core.metrics import metric_named
-from mi.core.model import Model
+from mi.core.model import Model, prepare
 from mi.core.replacement import Replacement
 from mi.tasks import footprint
 from mi.tasks.plan import Footprint, cut_to_table
 
 
-def weightless(shape: Shape) -> Model:
-    """A model on the meta device. Nothing can be checked there, so it is put together by hand."""
-    from transformers import AutoModelForCausalLM, LlamaConfig
+def llama(shape: Shape) -> Any:
+    from transformers import LlamaConfig
 
-    attention.register()
-    config = LlamaConfig(
+    return LlamaConfig(
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_values or shape.heads,
@@ -40,12 +38,17 @@ def weightless(shape: Shape) -> Model:
         intermediate_size=shape.mlp,
         vocab_size=shape.vocabulary,
     )
-    with torch.device("meta"):
-        module = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=attention.NAME)
-    module.eval().requires_grad_(False)
-    fuse(module)
-    adapter = adapters.bind(module)
-    graph = transformer_graph(adapter.n_layers, adapter.n_heads, False, adapter.d_model)
+
+
+def weightless(config: Any, dtype: torch.dtype = torch.bfloat16, on: str = "meta") -> Model:
+    """A model on the meta device, or on another, whose identities are not checked: they cannot be on the first."""
+    from transformers import AutoModelForCausalLM
+
+    attention.register()
+    with torch.device(on):
+        module = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+    adapter = prepare(module)
+    graph = transformer_graph(adapter.n_layers, adapter.n_heads, adapter.roles.parallel, adapter.d_model)
     return Model(module, adapter, graph, None, {})
 
 
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("size", help="prompts x tokens")
     options = parser.parse_args()
     shape, size = shapes[options.model], parse(options.size)
-    model, pairs = weightless(shape), examples(shape, size)
+    model, pairs = weightless(llama(shape)), examples(shape, size)
     of_model, lengths = batches.shape(model), [size.tokens] * size.prompts
     names = [pair.id for pair in pairs]
     print(f"{shape.name}, {size}, bfloat16, of one batch: MB of tensors beyond the weights")

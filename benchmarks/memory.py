@@ -28,6 +28,18 @@ def _status(field: str) -> int:
     raise OSError(f"/proc/self/status has no {field}")
 
 
+def reset() -> int:
+    """Forget this process's high-water mark; its size now."""
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    return before
+
+
+def grown(before: int) -> int:
+    """The high-water mark since then, beyond the size at the time."""
+    return _status("VmHWM") - before
+
+
 def _peak_of(name: str, size: str, layers: int) -> int:
     from benchmarks import rows, subject
 
@@ -39,12 +51,11 @@ def _peak_of(name: str, size: str, layers: int) -> int:
         row = next(row for row in rows.ROWS if row.name == name)
         work = row.make(subject.wrapped(module), subject.examples(batch))
     gc.collect()
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    before = reset()
     kept = work()
-    peak = _status("VmHWM")
+    peak = grown(before)
     del kept
-    return peak - before
+    return peak
 
 
 if __name__ == "__main__":

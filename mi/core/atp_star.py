@@ -37,7 +37,7 @@ from mi.core.gradients import GradientRecorder, ReceiverGradients
 from mi.core.job import Job, Scored
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
-from mi.core.qk_fix import Change, QKFix
+from mi.core.qk_fix import Change, Place, QKFix
 from mi.core.receivers import ungroup_edits
 from mi.core.resume import first_position
 from mi.errors import MiError
@@ -63,6 +63,7 @@ def run(job: Job, batch: Batch) -> Scored:
         at_z[slopes.dropped] = slopes.z
         linear = contract(model, difference, slopes.receivers, read, before=slopes.dropped, values_only=True)
         tally.add_linear(slopes, linear)
+        del slopes, linear
     with torch.no_grad():
         first = first_position(model, batch.first_difference if job.instead.from_corrupted else 0)
         fix = QKFix(model, batch, clean.stream, clean.outputs, difference, first)
@@ -70,9 +71,10 @@ def run(job: Job, batch: Batch) -> Scored:
 
             def mix(some: Sequence[int], first_layer: int = first_layer) -> None:
                 own = range(some[0], some[-1] + 1)
-                found = [(change, _effects(model, change, at_z, first)) for change in fix.changes(own, first_layer)]
-                for change, effects in found:  # once all of them are there, or none counts
-                    tally.add_fixed(change, effects)
+                changes = fix.changes(own, first_layer)
+                found = [(change.place, _effects(model, change, at_z, first)) for change in changes]
+                for place, effects in found:  # once all of them are there, or none counts
+                    tally.add_fixed(place, effects)
 
             job.side.run(sources, len(batch), mix)
     return Scored(tally.scores(), clean.loss)
@@ -83,8 +85,9 @@ _Effects = dict[int | None, Float[Tensor, "batch source head"]]
 
 def _effects(model: Model, change: Change, at_z: dict[int | None, list[Tensor]], first: int) -> _Effects:
     """<what a head mixes, less what it mixed, the gradient there>, for each dropped layer that is not before it."""
-    dtype, after = model.compute_dtype, [j for j in at_z if j is None or j > change.layer]
-    gradients = torch.stack([at_z[j][change.layer][:, first:] for j in after])
+    dtype, layer = model.compute_dtype, change.place.layer
+    after = [j for j in at_z if j is None or j > layer]
+    gradients = torch.stack([at_z[j][layer][:, first:] for j in after])
     gradients = gradients.unflatten(-1, change.z.shape[-2:]).to(dtype)
     effect = torch.einsum("sbthd,jbthd->jbsh", change.z.to(dtype), gradients).double()
     return dict(zip(after, effect, strict=True))
@@ -181,13 +184,13 @@ class _Tally:
         of_node = (values * self._real[sources, columns]).sum(-1)
         self._sum[slice(0, alike) if dropped is None else _one(dropped), :, sources] += of_node
 
-    def add_fixed(self, change: Change, effects: _Effects) -> None:
+    def add_fixed(self, place: Place, effects: _Effects) -> None:
         """Edges into the queries, or the keys, of one layer."""
-        rows, first = self._model.layout.layers[change.layer], change.which * self._model.adapter.n_heads
-        sources = slice(change.sources.start, change.sources.stop)
+        rows, first = self._model.layout.layers[place.layer], place.which * self._model.adapter.n_heads
+        sources = slice(place.sources.start, place.sources.stop)
         for dropped, by_head in effects.items():
             own, values = by_column(rows, first, by_head)
-            self.add(values, sources, own, change.layer, dropped)
+            self.add(values, sources, own, place.layer, dropped)
 
     def scores(self) -> Float[Tensor, "batch unit"]:
         n_layers, places = self._n_layers, self._model.layout

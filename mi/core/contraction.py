@@ -115,7 +115,8 @@ def _cut(tensor: Tensor, examples: slice, positions: slice) -> Tensor:
 
 def _chunks(model: Model, n_sources: int, batch: int, length: int) -> Iterator[tuple[slice, slice]]:
     """Examples by positions, so that the wide differences of a chunk fit the budget."""
-    token = n_sources * model.adapter.d_model * model.compute_dtype.itemsize
+    # Beside the differences stand the gradients at a layer's heads, which may be more.
+    token = max(n_sources, 3 * model.adapter.n_heads) * model.adapter.d_model * model.compute_dtype.itemsize
     most = max(model.budget.least_chunk, min(model.budget.chunk, TOKENS * token))
     at_once = max(1, most // (token * length))
     if at_once > 1 or token * length <= most:
@@ -174,6 +175,7 @@ def _widened(
             own = narrow[which * layer.n_heads :][part].reshape(len(folded), groups * tokens, layer.d_head)
             into = of_kind[part.start - heads.start : part.stop - heads.start].view(len(folded), groups * tokens, -1)
             torch.bmm(own, folded, out=into)
+            del folded  # before the next ones are made
     return made.flatten(0, 1)
 
 

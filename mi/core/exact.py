@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mi.core import ports, replacement
 from mi.core.adapters import Adapter, Layer
-from mi.core.batches import Batch, copies_at_once
+from mi.core.batches import Batch, copies_at_once, shape
 from mi.core.executor import Edit, Executor, Port
 from mi.core.layout import Layout
 from mi.core.memory import SideBySide
@@ -35,6 +35,7 @@ from mi.core.receivers import join, projection_ports, split
 from mi.core.replacement import Replacement
 from mi.core.resume import Resume, first_position
 from mi.core.touched import Touched, holds
+from mi.tasks import footprint
 
 APART = 1e-5  # of the largest entry of a mix
 DIRECTIONS = ("noising", "denoising")
@@ -158,6 +159,7 @@ class _Base:
         self._resume = Resume(model, ids, batch.read, first)
         self._seen = _record(model, executor, ids, batch.read, first)
         self._ready: tuple[int, Touched | None] | None = None
+        self._shortcut_fits = footprint.touched(shape(model), model.dtype.itemsize) <= model.budget.chunk
         end = self._resume.at_read(self._seen.stream[-1])[:, 0]
         self._resume.verify(self._seen.stream[0], end)
         self._readout.check(end, clean_logits if direction == "noising" else logits)
@@ -263,7 +265,7 @@ class _Base:
         """Made once for all patches of a block, which come block by block; None where the shortcut does not hold."""
         if self._ready is None or self._ready[0] != layer.index:
             seen, made = self._seen, None
-            if holds(layer) and self._heads_are_apart(layer):
+            if self._shortcut_fits and holds(layer) and self._heads_are_apart(layer):
                 z = self._here.z[layer.index]
                 made = Touched(self._model, layer, seen.stream[layer.index], z, seen.attended[layer.index])
             self._ready = (layer.index, made)

@@ -222,8 +222,9 @@ class _CircuitRun:
         for which, positions, inputs in self._differences.read(base, self._matrix, receivers):
             normed = layer.attention_norm(inputs).flatten(1, 2)
             made = project_chosen(layer, numbers[which], normed)
-            if len(made) == len(numbers) and normed.shape[1] == base[..., 0].numel():
+            if len(made) == len(numbers) and made.shape[1] == base[..., 0].numel():
                 return made
+            del inputs, normed  # before the next ones are made
             parts.append((which, positions, made.unflatten(1, (len(base), -1))))
         out = base.new_empty(len(numbers), *self._shape, layer.d_head)
         for which, positions, made in parts:

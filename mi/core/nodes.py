@@ -73,12 +73,26 @@ def node_scores(model: Model, difference: Outputs, gradients: SourceGradients) -
     scores = torch.zeros(n, places.n_sources, dtype=torch.float64, device=gradients.embed.device)
     scores[:, places.input] = _inner(difference.embed, gradients.embed)
     for layer, rows in zip(model.adapter.layers, places.layers, strict=True):
-        weight = layer.output_weight.to(model.compute_dtype).flatten(0, 1)  # [head*d_head, d_model]
-        narrow = gradients.attention[layer.index] @ weight.T
+        narrow = _narrowed(model, layer, gradients.attention[layer.index])
         products = (difference.z[layer.index] * narrow).unflatten(-1, (layer.n_heads, layer.d_head))
         scores[:, rows.heads[0] : rows.heads[-1] + 1] = products.sum((1, 3), dtype=torch.float64)
         scores[:, rows.mlp] = _inner(difference.mlp[layer.index], gradients.mlp[layer.index])
     return scores
+
+
+def _narrowed(
+    model: Model, layer: Layer, gradient: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "batch pos heads_x_d_head"]:
+    """W_O g of every head; weights are taken to the dtype of scores for as many heads at a time as fit the budget."""
+    weight, dtype = layer.output_weight, model.compute_dtype  # [head, d_head, d_model]
+    if weight.dtype == dtype:
+        return gradient @ weight.flatten(0, 1).T
+    at_once = max(1, model.budget.least_chunk // (weight[0].numel() * dtype.itemsize))
+    made = gradient.new_empty(*gradient.shape[:2], len(weight) * layer.d_head)
+    for start in range(0, len(weight), at_once):
+        part = weight[start : start + at_once].flatten(0, 1)
+        made[..., start * layer.d_head : start * layer.d_head + len(part)] = gradient @ part.to(dtype).T
+    return made
 
 
 def _inner(a: Float[Tensor, "batch pos d_model"], b: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, " batch"]:

@@ -30,12 +30,19 @@ QUERIES, KEYS = 0, 1
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a layer's heads mix when their queries (0) or keys (1) alone read these sources' replacements."""
+class Place:
+    """The queries (0) or keys (1) of a layer's heads, where they alone read these sources' replacements."""
 
     layer: int
     which: int
     sources: range
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a layer's heads mix then."""
+
+    place: Place
     z: Float[Tensor, "source batch pos head d_head"]  # minus the clean run's, from the first difference on
 
 
@@ -75,7 +82,8 @@ class QKFix:
                 parts = [part.repeat(len(wide), 1, 1) for part in clean]
                 parts[which] = self._project(layer, which, normed)
                 moved = self._mixed(layer, parts).unflatten(0, wide.shape[:2]) - z
-                yield Change(layer.index, which, sources, moved.unflatten(-1, (layer.n_heads, layer.d_head)))
+                place = Place(layer.index, which, sources)
+                yield Change(place, moved.unflatten(-1, (layer.n_heads, layer.d_head)))
 
     def groups(self) -> Iterator[tuple[range, int]]:
         """Sources of one node or of several heads of a layer, as many as run side by side, and the first layer whose

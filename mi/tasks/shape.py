@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Families whose MLP is one map, a function and another map; all others multiply a second map by the function.
 UNGATED = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "falcon", "phi", "bloom", "codegen", "stablelm_epoch")
 LAYER_NORM = (*UNGATED, "stablelm", "cohere")
+POST_NORMS = ("gemma2", "gemma3_text", "olmo2")
 LEARNED_POSITIONS = ("gpt2", "gpt_neo", "opt")  # queries and keys are not rotated
 
 
@@ -28,6 +29,13 @@ class Shape:
     gated: bool = False
     rotary: bool = False
     layer_norm: bool = True  # that of the library; RMS norms are written out, and work in float32
+    n_kv_heads: int = 0  # as many as there are heads
+    soft_capped: bool = False  # attention's scores, which no fused kernel does: the pattern is kept
+    post_norms: bool = False  # norms after the heads and the MLP too
+
+    @property
+    def kv_width(self) -> int:
+        return (self.n_kv_heads or self.n_heads) * self.d_head
 
     @property
     def heads_width(self) -> int:
@@ -83,16 +91,23 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         gated=family not in UNGATED,
         rotary=family not in LEARNED_POSITIONS,
         layer_norm=family in LAYER_NORM,
+        n_kv_heads=_key_value_heads(config),
+        soft_capped=bool(config.get("attn_logit_softcapping")),
+        post_norms=family in POST_NORMS,
     )
 
 
 def n_kv_heads(config: Mapping[str, Any]) -> int:
     """How many heads of keys and values a model with this config.json has."""
-    config = config.get("text_config") or config
-    n_heads = shape_of(config).n_heads
+    shape = shape_of(config)
+    return shape.n_kv_heads or shape.n_heads
+
+
+def _key_value_heads(config: Mapping[str, Any]) -> int:
+    """How many there are where query heads share them; 0: as many as query heads."""
     if config.get("model_type") == "falcon" and not config.get("new_decoder_architecture"):
-        return 1 if config.get("multi_query", True) else n_heads
-    return int(config.get("num_key_value_heads") or config.get("num_kv_heads") or n_heads)
+        return 1 if config.get("multi_query", True) else 0
+    return int(config.get("num_key_value_heads") or config.get("num_kv_heads") or 0)
 
 
 def graph_of(config: Mapping[str, Any], grouped: bool = False) -> Graph:
