@@ -123,6 +123,8 @@ def attribution(
     more = kept(1) + outputs(shape, wide) + 2 * shape.d_model * item if own_runs else 0
     forward = activations(shape, item, by_edge) + patterns(shape, item, batch.length)
     while_running = layers * (forward + kept(steps - 1) + runs + more) + passing(shape, item)
+    read = (3 * shape.heads_width if by_edge else shape.d_model) + shape.d_model  # where gradients are taken, and they
+    when_back = layers * (item * (2 * read + 2 * shape.d_model) + kept(steps) + 2 * outputs(shape, item) + more)
     passed = shape.d_model * wide if shape.post_norms else 0
     at_end = layers * (kept(steps) + 2 * outputs(shape, item) + outputs(shape, wide) + passed + more)
     result = batch.examples * CELL * numbers(shape, level)
@@ -133,7 +135,7 @@ def attribution(
     else:
         result += 2 * min(batch.tokens * shape.n_heads * shape.d_model * wide, budget.least_chunk)
         result += shape.heads_width * shape.d_model * wide if item < 4 else 0
-    both = max(batch.tokens * while_running, batch.tokens * at_end + result)
+    both = max(batch.tokens * while_running, batch.tokens * when_back, batch.tokens * at_end + result)
     return batch.examples * logits(shape, item) + both
 
 
