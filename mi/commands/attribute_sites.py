@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """The flags of `mi attribute`, for a command that does not know yet whether it is about sites. ``others``: flags
-    were given that mean nothing to sites."""
+    """The flags of `mi attribute`, for a command that does not know yet whether it is about sites. ``others``: the
+    values of flags that mean nothing to sites, by their names."""
 
     method: str
     level: str | None
@@ -26,7 +26,7 @@ class Request:
     rule: str | None
     direction: str | None
     ablation: str
-    others: bool
+    others: Mapping[str, object]
     metric: str | None
     split: str
     limit: int | None
@@ -77,7 +77,7 @@ class Request:
             rule=self.rule,
             direction=self.direction,
             ablation=self.ablation,
-            others=self.others,
+            others=[f"--{flag}" for flag, given in self.others.items() if given],
         )
 
 

@@ -269,7 +269,12 @@ def test_info_lists_the_sites_with_shapes(mi: Session, code: dict[str, Any]) -> 
         (("attribute", "c.jsonl", "--method", "atp-star", "--level", "site"), 2, ["atp-star scores no sites"]),
         (("attribute", "c.jsonl", "--method", "relp"), 2, ["relp scores no sites"]),
         (("attribute", "c.jsonl", "--ablation", "zero", "--method", "eap"), 2, ["not by 'zero'"]),
-        (("attribute", "c.jsonl", "--level", "site", "--shard", "1/2"), 2, ["--shard"]),
+        (("attribute", "c.jsonl", "--level", "site", "--shard", "1/2"), 2, ["sites take no --shard; leave it away"]),
+        (
+            ("attribute", "c.jsonl", "--level", "site", "--compat", "mib", "--top", "3"),
+            2,
+            ["sites take no --compat and no --top; leave them away"],
+        ),
         (("attribute", "c.jsonl", "--metric", "accuracy"), 2, ["has no gradient"]),
         (("search", "c.jsonl"), 3, ["no graph of edges"]),
         (("adapter", "probe", "-m", "model"), 3, ["no graph of edges"]),

@@ -67,7 +67,7 @@ def test_gradients_of_a_rehearsal_are_those_of_a_run_here(name: str, method: str
     """Two requests, joined by the chain rule at the logits."""
     case = CASES[name](seed)
     steps = None if method == "nap" else 2
-    config = settle(method, steps=steps, rule=None, direction=None, ablation="counterfactual", others=False)
+    config = settle(method, steps=steps, rule=None, direction=None, ablation="counterfactual")
     here, far = (
         attribute_sites(model, case.examples, config, sites=some(case), metric="class-prob")
         for model in (case.model, replace(case.model, remote=LOCAL))

@@ -28,7 +28,7 @@ PART = {"bert": "bert.encoder.layer.1**", "vit": "vit.layers.1**", "patchtst": "
 
 
 def config(method: str, steps: int | None = None, rule: str | None = None, direction: str | None = None) -> object:
-    return settle(method, steps=steps, rule=rule, direction=direction, ablation="counterfactual", others=False)
+    return settle(method, steps=steps, rule=rule, direction=direction, ablation="counterfactual")
 
 
 def names(case: Case) -> list[str]:

@@ -57,7 +57,7 @@ def test_numbers_are_those_of_one_device(name: str, seed: int, tmp_path: Path) -
     np.testing.assert_allclose(there.value, here.value, rtol=0, atol=1e-12)
     for method in ("nap", "eap-ig", "eap-ig-activations"):
         steps = None if method == "nap" else 2
-        config = settle(method, steps=steps, rule=None, direction=None, ablation="counterfactual", others=False)
+        config = settle(method, steps=steps, rule=None, direction=None, ablation="counterfactual")
         here, there = (attribute_sites(m, case.examples, config, **options) for m in (case.model, apart))
         np.testing.assert_allclose(there.value, here.value, rtol=0, atol=1e-12)
         assert np.abs(here.value).max() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mi.core import methods
@@ -23,9 +24,9 @@ def settle(
     rule: str | None,
     direction: str | None,
     ablation: str,
-    others: bool,
+    others: Sequence[str] = (),
 ) -> Config:
-    """The configuration of a method that scores sites. ``others``: flags were given that mean nothing to any of them.
+    """The configuration of a method that scores sites. ``others``: flags that were given and mean nothing to them.
 
     Raises:
         UsageError: the method does not score sites, or a flag means nothing to it.
@@ -37,11 +38,8 @@ def settle(
         raise UsageError(f"sites are replaced by what the corrupted run has there, not by '{ablation}'",
                          "leave --ablation away")  # fmt: skip
     if others:
-        raise UsageError(
-            "sites take no --compat, --means, --on, --top, --missed-bound, --normalise-layers, --backward, --shard and "
-            "--kv",
-            "leave them away",
-        )
+        one = len(others) == 1
+        raise UsageError(f"sites take no {' and no '.join(others)}", f"leave {'it' if one else 'them'} away")
     config = methods.settle(name, steps=steps, rule=rule, direction=direction)
     return replace(config, level=LEVEL)
 
