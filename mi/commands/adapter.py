@@ -23,7 +23,7 @@ def adapter(json: AsJson = False) -> None:
     """List the architectures that mi knows.
 
     'mi adapter show' prints the record of one of them: which part of a model plays which role. 'mi adapter probe' finds
-    the record of a model that is not among them.
+    the record of a model that is not among them. docs/architectures.md says what a record means and how it is used.
 
     Examples:
 
