@@ -39,8 +39,13 @@ class Pretended(Tensor):
     _where: torch.device
 
     @staticmethod
-    def __new__(cls, real: Tensor, where: torch.device) -> Pretended:
-        options = {"dtype": real.dtype, "strides": real.stride(), "storage_offset": real.storage_offset()}
+    def __new__(cls, real: Tensor, where: torch.device | None = None, requires_grad: bool = False) -> Tensor:
+        if isinstance(real, Pretended):  # accelerate makes a parameter anew, of the class that it had
+            real, where = real._real, real._where
+        if where is None:
+            return torch.nn.Parameter(real, requires_grad)
+        options: dict[str, Any] = {"dtype": real.dtype, "requires_grad": requires_grad}
+        options |= {"strides": real.stride(), "storage_offset": real.storage_offset()}
         made = torch.Tensor._make_wrapper_subclass(cls, real.shape, **options)
         made._real, made._where = real, where
         return made
@@ -195,7 +200,8 @@ class _Mode(TorchFunctionMode):
             rest = []
         to = _device(to) if to is not None else where_is(tensor)
         if to.type == "meta":
-            return Tensor.to(tensor, to, *rest, **kwargs)
+            real = tensor._real if isinstance(tensor, Pretended) else tensor
+            return Tensor.to(real, to, *rest, **kwargs)
         out = Tensor.to(tensor, *rest, **kwargs) if rest or kwargs else tensor
         return moved(out, to)
 

@@ -4,6 +4,7 @@ and the numbers are those of the processor."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,17 @@ def test_spread_over_two_gpus(name: str, gpus: None) -> None:
     assert isinstance(there.adapter.placement, Spread)
     assert {str(p.device) for p in module.parameters()} == {"cuda:0", "cuda:1"}
     same(there, wrap(own), 6, SPREAD)
+
+
+def test_what_has_no_room_on_the_gpu(gpus: None, tmp_path: Path) -> None:
+    """Blocks by turns in memory and on the GPU, the rest on a disk: all of it computes on the GPU."""
+    module, own = (random_model("llama", 7, torch.float64, 3) for _ in range(2))
+    device_map = places(module, "cpu", "cuda:0", "disk")
+    accelerate.dispatch_model(module, device_map=device_map, offload_dir=str(tmp_path))
+    there = wrap(module)
+    assert str(there.device) == "cuda:0"
+    assert {p.is_meta for p in module.parameters()} == {True, False}
+    same(there, wrap(own), 7, SPREAD)
 
 
 def on(device: str) -> Tensor:
