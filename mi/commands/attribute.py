@@ -277,6 +277,7 @@ def attribute(
             budget=room,
             steps=config.steps,
             units=_n_units(located, config.level, receivers),
+            planned=methods.planned(config),
         )
         note(needed.text())
         return

@@ -124,7 +124,7 @@ def attribute(
     replacement.check(ablation, lengths, given)
     examples = replacement.drawn(ablation, examples, given)
     runner = model.executor(executor)
-    plan = partial(_plan, model, lengths, batch_size, config.steps)
+    plan = partial(_plan, model, lengths, batch_size, config)
     every = np.arange(len(examples))
     instead = replacement.make(
         ablation, model, runner, examples, plan(team.mine(every, lengths)), on_halved, given, team
@@ -146,11 +146,11 @@ def attribute(
 
 
 def _plan(
-    model: Model, lengths: Sequence[int], batch_size: int | None, steps: int, rows: np.ndarray
+    model: Model, lengths: Sequence[int], batch_size: int | None, config: Config, rows: np.ndarray
 ) -> list[list[int]]:
     """The batch plan of the examples at ``rows``, as places in the whole set."""
     of_rows = [lengths[row] for row in rows]
-    made = batches.plan_for(model, of_rows, batch_size, steps)
+    made = batches.plan_for(model, of_rows, batch_size, config.steps, methods.planned(config))
     return [[int(rows[place]) for place in batch] for batch in made]
 
 

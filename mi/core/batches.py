@@ -17,7 +17,7 @@ from mi.core.model import Model
 from mi.errors import MiError
 from mi.tasks import footprint
 from mi.tasks.encode import Encoded
-from mi.tasks.plan import STEPS, plan
+from mi.tasks.plan import STEPS, Footprint, plan
 from mi.tasks.shape import Shape, shape_of
 
 
@@ -80,7 +80,11 @@ def make_batch(examples: Sequence[Encoded], rows: Sequence[int], device: torch.d
 
 
 def plan_for(
-    model: Model, lengths: Sequence[int], batch_size: int | None = None, steps: int = STEPS
+    model: Model,
+    lengths: Sequence[int],
+    batch_size: int | None = None,
+    steps: int = STEPS,
+    need: Footprint | None = None,
 ) -> list[list[int]]:
     """The batch plan of examples of these lengths, within the model's budget (`mi.tasks.plan`).
 
@@ -93,7 +97,7 @@ def plan_for(
         raise MiError(
             f"a prompt has {longest} tokens and the model has {adapter.n_positions} positions", "use shorter examples"
         )
-    return plan(lengths, shape(model), model.dtype.itemsize, batch_size, model.budget, steps)
+    return plan(lengths, shape(model), model.dtype.itemsize, batch_size, model.budget, steps, need)
 
 
 def copies_at_once(model: Model, tokens: int) -> int:

@@ -394,6 +394,11 @@ def memory(config: Config) -> Footprint:
     return gradients(config.steps, config.level, config.method == "eap-ig-activations")
 
 
+def planned(config: Config) -> Footprint | None:
+    """What the batch plan counts of an example, of the methods that keep more than gradients at a few inputs."""
+    return memory(config) if config.method in ("atp-star", "eap-ig-activations") else None
+
+
 def cost(config: Config, n_layers: int, n_sources: int = 0) -> tuple[float, float]:
     """Forwards and backwards of each example, those that make a mean included; of AtP* what it takes to let the heads
     mix again after each source, too, if their number is given.

@@ -28,9 +28,11 @@ def gradients(steps: int = STEPS, level: str = "edge", own_runs: bool = False) -
     return lambda shape, item, batch, budget: footprint.attribution(shape, item, batch, budget, level, steps, own_runs)
 
 
-def bytes_per_example(shape: Shape, itemsize: int, length: int, steps: int = STEPS) -> int:
-    """Estimate of what one example takes of a batch that gradients are taken of."""
-    return footprint.attribution(shape, itemsize, Batch(1, length), NO_CHUNKS, "edge", steps)
+def bytes_per_example(
+    shape: Shape, itemsize: int, length: int, steps: int = STEPS, need: Footprint | None = None
+) -> int:
+    """Estimate of what one example takes of a batch that gradients are taken of, or of one that needs more."""
+    return (need or gradients(steps))(shape, itemsize, Batch(1, length), NO_CHUNKS)
 
 
 def plan(
@@ -40,12 +42,16 @@ def plan(
     batch_size: int | None = None,
     budget: Budget = DEFAULT_BUDGET,
     steps: int = STEPS,
+    need: Footprint | None = None,
 ) -> list[list[int]]:
-    """Rows of each batch: buckets of equal length, shortest first, each cut into equal parts within the budget."""
+    """Rows of each batch: buckets of equal length, shortest first, each cut into equal parts within the budget.
+
+    ``need``: of one batch, where that is more than gradients at so many inputs take.
+    """
     batches: list[list[int]] = []
     for length in sorted(set(lengths)):
         bucket = [row for row, own in enumerate(lengths) if own == length]
-        batches += cut(bucket, batch_size or budget.batch // bytes_per_example(shape, itemsize, length, steps))
+        batches += cut(bucket, batch_size or budget.batch // bytes_per_example(shape, itemsize, length, steps, need))
     return batches
 
 
@@ -98,16 +104,17 @@ def cost(
     steps: int = STEPS,
     table: int | None = None,
     units: int = 0,
+    planned: Footprint | None = None,
 ) -> Cost:
     """The cost of so many forwards and backwards of every example.
 
     ``memory``: of one batch; None: of plain runs. ``table``: batches are cut to so many bytes of
-    wide differences. ``units``: how many scores are summed up over all batches.
+    wide differences. ``units``: how many scores are summed up over all batches. ``planned``: as `plan` has it.
     """
     shape = shape_of(config)
     known = dtype if dtype in ITEMSIZE else str(config.get("dtype") or config.get("torch_dtype") or "float32")
     item = ITEMSIZE.get(known, 4)
-    batches = plan(lengths, shape, item, batch_size, budget, steps)
+    batches = plan(lengths, shape, item, batch_size, budget, steps, planned)
     if table is not None:
         batches = cut_to_table(batches, lengths, shape, item, table)
     need = memory or (lambda shape, item, batch, _: footprint.forward(shape, item, batch))

@@ -23,6 +23,7 @@ from mi.core.circuits import run_circuits
 from mi.core.model import Model, wrap
 from mi.core.search.methods import memory, settle
 from mi.core.search.run import search
+from mi.core.site_patching import patch_sites
 from mi.errors import UsageError
 from mi.tasks import footprint
 from mi.tasks.budget import Budget, parse
@@ -69,6 +70,10 @@ def plain(model: Model, examples: list[Encoded]) -> object:
     return baselines(model, examples, batch_size=N)
 
 
+def places(model: Model, examples: list[Encoded]) -> object:
+    return patch_sites(model, examples, site="z", by="head,position", batch_size=N)
+
+
 WORKS = {
     "eap": scores("eap"),
     "eap-ig": scores("eap-ig"),
@@ -80,6 +85,7 @@ WORKS = {
     "ifr": scores("ifr"),
     "exact": scores("exact", only=np.arange(500)),
     "score": Work(one_circuit, footprint.circuits, lambda budget: budget.table),
+    "patch": Work(places, footprint.sites),
     "cache": Work(plain, lambda shape, item, batch, budget: footprint.forward(shape, item, batch)),
     "edge-pruning": searched("edge-pruning"),
     "ugs": searched("ugs"),
@@ -262,6 +268,20 @@ def test_a_larger_budget_makes_larger_batches() -> None:
     assert "more than the 95 MiB of --memory-budget" in found[0].text()
     assert "more than" not in found[1].text()
     assert all(one.bytes < 1.2 * one.budget for one in found[1:])
+
+
+@pytest.mark.parametrize("method", ["atp-star", "eap-ig-activations"])
+def test_batches_of_methods_that_keep_more_are_smaller(method: str) -> None:
+    """What AtP* keeps grows with the square of the layers: the plan knows."""
+    config, lengths = methods.settle(method), [20] * 60
+    shape = {"model_type": "llama", "num_hidden_layers": 24, "num_attention_heads": 16, "hidden_size": 1024}
+    need = methods.memory(config)
+    aware, unaware = (
+        cost(lengths, shape, "float32", None, 1, memory=need, steps=config.steps, planned=planned)
+        for planned in (methods.planned(config), None)
+    )
+    assert aware.bytes < 1.1 * aware.budget
+    assert aware.bytes < unaware.bytes
 
 
 @pytest.mark.parametrize(
