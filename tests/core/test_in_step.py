@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_whoever_comes_to_its_end_by_itself_is_left_alone(monkeypatch: pytest.Mo
     with watched(second, codes.append):
         first._store.set("left/1", "")
         first.end(0)
+        time.sleep(0.1)  # the thread has seen it by now
         assert second.end(0) == 0
     assert codes == []
 
