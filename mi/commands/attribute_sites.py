@@ -174,10 +174,11 @@ def _flags(config: Config) -> dict[str, Any]:
 def _dry(config: Config, n: int) -> str:
     """What a run would take; how many sites there are is known once the model has run."""
     from mi.core.sitewise.methods import EXACT, OVER_ACTIVATIONS, cost
+    from mi.tasks.budget import OF_SITES
 
     fixed, each = cost(config, 0), cost(config, 1)
     text = f"would run {fixed[0]:g} forward" + (f" and {fixed[1]:g} backward" if fixed[1] else "") + " passes"
     if config.method in (EXACT, OVER_ACTIVATIONS):
         more = f"{each[0] - fixed[0]:g} forward" + (f" and {each[1]:g} backward" if each[1] else "")
         text += f", and {more} for each site,"
-    return f"{text} over {n} examples"
+    return f"{text} over {n} examples{OF_SITES}"

@@ -56,6 +56,7 @@ def of_sites(asked: Request, examples: Examples, head: Mapping[str, Any], chosen
     from mi.commands.patch_sites import given_to, metric_of
     from mi.show.notes import note
     from mi.tasks import subject
+    from mi.tasks.budget import OF_SITES
 
     for line in examples.notes:
         note(line)
@@ -63,7 +64,7 @@ def of_sites(asked: Request, examples: Examples, head: Mapping[str, Any], chosen
     measure = asked.metric or metric_of(examples, chosen)
     given = given_to(examples, range(len(examples.records)), chosen, measure, asked.bos)
     if asked.dry_run:
-        note(f"would run 2 forward passes over {len(given)} examples")
+        note(f"would run 2 forward passes over {len(given)} examples{OF_SITES}")
         return
 
     def compute(ready: Module) -> Result:

@@ -30,6 +30,7 @@ def data_filter(
     output: options.Output = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Keep the examples that a model gets right, and say how many that is.
 
@@ -51,6 +52,7 @@ def data_filter(
     from mi.show.output import emit
     from mi.tasks import subject
     from mi.tasks.budget import parse
+    from mi.tasks.plan import cost
 
     room, apart = parse(memory_budget), spread_over(device_map, device)
     came = stream.read(file, ("examples", "cache"), work.import_libraries)
@@ -62,6 +64,10 @@ def data_filter(
             raise MiError("no answers, so nothing to get right", place=came.place(index))
     encoded = subject.encoded(examples, range(len(examples.records)), chosen, bos, need_answers=False)
     loading = subject.Loading(device, dtype, tf32, trust_remote_code, allow_pickle, budget=room, device_map=apart)
+    if dry_run:
+        lengths = [len(example.clean) for example in encoded]
+        note(cost(lengths, chosen.located.config(), dtype, batch_size, 2, budget=room).text())
+        return
     right, halved, kind = which_are_right(encoded, chosen, loading, batch_size, executor)
     plain = [{key: value for key, value in record.items() if key != "baseline"} for record in examples.records]
     kept = [record for record, is_right in zip(plain, right, strict=True) if is_right]

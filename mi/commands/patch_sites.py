@@ -45,6 +45,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     from mi.errors import UsageError
     from mi.show.notes import note
     from mi.tasks import subject
+    from mi.tasks.budget import OF_SITES
 
     by = asked.by or AXES[0]
     if by not in AXES:
@@ -58,7 +59,7 @@ def of_sites(asked: Request, piped: Stream, chosen: Chosen, loading: Loading) ->
     begin = bos_of(piped.head, asked.bos)
     given = narrowed(given_to(examples, rows, chosen, measure, begin), asked.template, asked.length)[: asked.limit]
     if asked.dry_run:
-        note(f"would run 2 forward passes, and one for each place, over {len(given)} examples")
+        note(f"would run 2 forward passes, and one for each place, over {len(given)} examples{OF_SITES}")
         return
 
     def compute(ready: Module) -> Result:

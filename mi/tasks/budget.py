@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mi.errors import UsageError
 
+OF_SITES = "; what sites keep is known once the model has run, and batches are then cut to --memory-budget"
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 

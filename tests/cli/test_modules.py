@@ -300,6 +300,7 @@ def test_dry_runs_say_what_would_be_done(mi: Session, model: Case) -> None:
     assert f"6 forward and 4 backward passes over {N} examples" in dry.err
     dry = mi("attribute", "c.jsonl", "--method", "exact", "--split", "all", "--dry-run").ok()
     assert "2 forward passes, and 1 forward for each site" in dry.err
+    assert "cut to --memory-budget" in dry.err
     assert "one for each place" in mi("patch", "c.jsonl", "--dry-run", "--split", "all").ok().err
 
 

@@ -235,6 +235,10 @@ def test_filter_keeps_what_the_model_gets_right(mi: Session) -> None:
     little = mi("data", "filter", "all.jsonl", "-m", folder, "-q", "--memory-budget", "1kB").ok()
     assert records(little.out) == kept.records
     assert "is no amount" in mi("data", "filter", "all.jsonl", "-m", folder, "--memory-budget", "lots").err
+    dry = mi("data", "filter", "all.jsonl", "-m", folder, "--dry-run").ok()
+    assert dry.out == b""
+    assert "would run 2 forward passes over 100 examples" in dry.err
+    assert "MiB of memory over the weights" in dry.err
     piped = mi("data", "filter", "-m", folder, "-q", stdin=Path("all.jsonl").read_bytes()).ok()
     assert records(piped.out) == kept.records
     assert piped.err == ""
