@@ -1181,7 +1181,7 @@ _mi() {
     if [[ $current == -* ]]; then
         case $command in
             'data') _mi_words '--counterfactual --from --help --json --list --model --number --output --quiet --revision --seed --skip --split -h -m -n -o -q' ;;
-            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --device-map --dtype --executor --help --json --memory-budget --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
+            'data filter') _mi_words '--adapter --allow-pickle --batch-size --bos --device --device-map --dry-run --dtype --executor --help --json --memory-budget --model --output --quiet --revision --tf32 --trust-remote-code -h -m -o -q' ;;
             'data circuit') _mi_words '--help --json --output --quiet -h -o -q' ;;
             'cache') _mi_words '--adapter --allow-pickle --answers --batch-size --bos --by-position --counterfactual --data --device --device-map --dry-run --dtype --executor --fresh --help --json --limit --means --memory-budget --metric --model --number --output --positions --quiet --remote --revision --runs --seed --site --task --tensor-parallel --text --tf32 --trust-remote-code --window -h -m -n -o -q' ;;
             'attribute') _mi_words '--ablation --adapter --allow-pickle --backward --batch-size --bos --compat --device --device-map --direction --dry-run --dtype --executor --fresh --help --json --kv --level --limit --means --memory-budget --method --metric --missed-bound --model --normalise-layers --on --output --quiet --remote --revision --rule --seed --shard --site --split --steps --tensor-parallel --tf32 --top --trust-remote-code -h -m -o -q' ;;

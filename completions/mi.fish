@@ -72,6 +72,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l json -d 'Write the stream itself on a terminal too, not a table.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l quiet -s q -d 'No notes and no progress on stderr.'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l output -s o -d 'Write to FILE, whole or not at all; tensors lie beside it.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from circuit' -l json -d 'Write the stream itself on a terminal too, not a table.'
