@@ -156,8 +156,7 @@ class Ranks(Team):
     def device(self, word: str) -> str:
         import torch
 
-        has_mps = torch.backends.mps.is_available()
-        return own_device(word, self._local_rank, self._local_size, torch.cuda.device_count(), has_mps)
+        return own_device(word, self._local_rank, self._local_size, torch.cuda.device_count())
 
     @contextmanager
     def turn(self, device: str) -> Iterator[None]:
@@ -216,7 +215,7 @@ class Ranks(Team):
         return code
 
 
-def own_device(word: str, rank: int, size: int, n_cuda: int, has_mps: bool) -> str:
+def own_device(word: str, rank: int, size: int, n_cuda: int) -> str:
     """The device of one of ``size`` processes on a machine: a GPU for each, or the CPU for all.
 
     Raises:
@@ -231,10 +230,8 @@ def own_device(word: str, rank: int, size: int, n_cuda: int, has_mps: bool) -> s
                 f"use --nproc-per-node {n_cuda}, or --device cpu",
             )
         return f"cuda:{rank}"
-    if word.startswith(("cuda:", "mps")) or (word == "auto" and has_mps):
-        raise UsageError(
-            f"{size} processes would share {'mps' if word == 'auto' else word}", "leave --device away, or use cpu"
-        )
+    if word.startswith("cuda:"):
+        raise UsageError(f"{size} processes would share {word}", "leave --device away, or use cpu")
     return word
 
 

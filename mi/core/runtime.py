@@ -20,21 +20,19 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device called ``name``; auto takes CUDA, then MPS, then the CPU.
+    """The device called ``name``; auto takes CUDA, then the CPU.
+
+    Apple's GPUs have no float64, in which scores are summed.
 
     Raises:
         MiError: torch has no such device, or this machine does not.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda:0")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(name)
     except RuntimeError:
-        raise MiError(
-            f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N, mps", place="--device", code=2
-        ) from None
+        raise MiError(f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N", place="--device", code=2) from None
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         index = chosen.index or 0
@@ -42,10 +40,10 @@ def device(name: str = "auto") -> torch.device:
             have = f"this machine has {count}" if count else "torch sees no CUDA device"
             raise MiError(f"{name} is not there: {have}", "use --device cpu", place="--device")
         return torch.device("cuda", index)
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise MiError("mps is not there", "use --device cpu", place="--device")
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise MiError(f"device '{name}' is not supported", "devices are auto, cpu, cuda, cuda:N, mps", code=2)
+    if chosen.type == "mps":
+        raise MiError("mps has no float64, in which scores are summed", "use --device cpu", place="--device", code=2)
+    if chosen.type not in ("cpu", "cuda"):
+        raise MiError(f"device '{name}' is not supported", "devices are auto, cpu, cuda, cuda:N", code=2)
     return chosen
 
 

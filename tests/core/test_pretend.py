@@ -96,6 +96,8 @@ def test_spread_over_two_gpus(name: str, gpus: None) -> None:
     assert isinstance(there.adapter.placement, Spread)
     assert {str(p.device) for p in module.parameters()} == {"cuda:0", "cuda:1"}
     same(there, wrap(own), 6, SPREAD)
+    if name == "llama":
+        same(there, wrap(own), 6, SPREAD[:1], "generic")
 
 
 def test_what_has_no_room_on_the_gpu(gpus: None, tmp_path: Path) -> None:

@@ -155,20 +155,19 @@ def test_devices_are_taken_one_after_the_other() -> None:
     ],
 )
 def test_a_gpu_for_each(word: str, rank: int, size: int, n_cuda: int, found: str) -> None:
-    assert own_device(word, rank, size, n_cuda, has_mps=False) == found
+    assert own_device(word, rank, size, n_cuda) == found
 
 
 @pytest.mark.parametrize(
-    ("word", "n_cuda", "has_mps", "says"),
+    ("word", "n_cuda", "says"),
     [
-        ("auto", 2, False, "3 processes on a machine with 2 GPUs; use --nproc-per-node 2, or --device cpu"),
-        ("cuda:1", 4, False, "3 processes would share cuda:1"),
-        ("auto", 0, True, "3 processes would share mps"),
+        ("auto", 2, "3 processes on a machine with 2 GPUs; use --nproc-per-node 2, or --device cpu"),
+        ("cuda:1", 4, "3 processes would share cuda:1"),
     ],
 )
-def test_no_gpu_is_shared(word: str, n_cuda: int, has_mps: bool, says: str) -> None:
+def test_no_gpu_is_shared(word: str, n_cuda: int, says: str) -> None:
     with pytest.raises(UsageError) as found:
-        own_device(word, 2, 3, n_cuda, has_mps)
+        own_device(word, 2, 3, n_cuda)
     assert says in str(found.value)
 
 

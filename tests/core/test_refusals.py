@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from mi.core import runtime
 from mi.core.attribute import attribute
 from mi.core.circuits import run_circuits
 from mi.core.model import Model, wrap
+from mi.core.sitewise import spread
 from mi.errors import MiError
+from mi.io.device_map import DeviceMap
 from tests.core.cases import random_case
 from tests.examples import encoded, random_examples
 from tests.models import LENGTH, random_model
@@ -132,3 +135,13 @@ def test_a_score_that_overflows_is_named_by_its_edge(monkeypatch: pytest.MonkeyP
     with pytest.raises(MiError, match="input->logits") as caught:
         attribute(model, examples)
     assert caught.value.code == FAILED
+
+
+def test_apples_gpus_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no float64."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert runtime.device("auto").type == "cpu"
+    for refused in (lambda: runtime.device("mps"), lambda: spread.devices(DeviceMap("auto"))):
+        with pytest.raises(MiError, match="mps has no float64") as caught:
+            refused()
+        assert caught.value.code == USAGE

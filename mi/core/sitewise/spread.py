@@ -53,6 +53,8 @@ def devices(device_map: DeviceMap) -> list[torch.device]:
         MiError: one of them is not there.
     """
     if not device_map.places:
+        if torch.backends.mps.is_available():
+            runtime.device("mps")  # where accelerate would put it: refused
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return [torch.device("cuda", index) for index in range(count)] or [runtime.device()]
     found = []
