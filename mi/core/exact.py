@@ -14,7 +14,6 @@ Flows in: a model, one batch, what to patch. Flows out: float64 ``[batch, patch]
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,56 +21,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mi.core import ports, replacement
-from mi.core.adapters import Adapter, Layer
+from mi.core.adapters import Layer
 from mi.core.batches import Batch, copies_at_once, shape
 from mi.core.executor import Edit, Executor, Port
-from mi.core.layout import Layout
 from mi.core.memory import SideBySide
 from mi.core.metrics import Metric
 from mi.core.model import Model
 from mi.core.outputs import Outputs
+from mi.core.patches import KINDS, Patches, Stages
 from mi.core.readout import Readout
-from mi.core.receivers import join, projection_ports, split
 from mi.core.replacement import Replacement
 from mi.core.resume import Resume, first_position
+from mi.core.seen import give, record
 from mi.core.touched import Touched, holds
 from mi.tasks import footprint
 
 APART = 1e-5  # of the largest entry of a mix
 DIRECTIONS = ("noising", "denoising")
-
-
-@dataclass(frozen=True)
-class Patches:
-    """What to patch, one after the other: a source; the receiver of an edge, or -1 for all that read the source; a
-    dimension of what the source writes, or -1 for all."""
-
-    source: np.ndarray
-    receiver: np.ndarray
-    dimension: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def take(self, rows: np.ndarray) -> Patches:
-        return Patches(self.source[rows], self.receiver[rows], self.dimension[rows])
-
-
-def edges(model: Model, chosen: np.ndarray | None = None) -> Patches:
-    """Every edge of the graph in its order, or the chosen ones."""
-    source, receiver = model.graph.edges[:, chosen] if chosen is not None else model.graph.edges
-    return Patches(source.astype(np.int64), receiver.astype(np.int64), np.full(len(source), -1))
-
-
-def nodes(model: Model) -> Patches:
-    source = np.arange(model.graph.n_sources)
-    return Patches(source, np.full(len(source), -1), np.full(len(source), -1))
-
-
-def neurons(model: Model) -> Patches:
-    n_sources, width = model.graph.n_sources, model.adapter.d_model
-    source, dimension = np.divmod(np.arange(n_sources * width), width)
-    return Patches(source, np.full(len(source), -1), dimension)
 
 
 def exact(
@@ -104,29 +70,6 @@ def exact(
     return scores, base.clean_metric.double().cpu().numpy()
 
 
-KINDS = ("heads", "mlp", "stream", "written")
-
-
-class _Stages:
-    """Where patches start, by number: the block that they touch, and whether what they change is read by its heads
-    ("heads"), by its MLP ("mlp"), written by its heads ("written"), or already in the stream before it ("stream")."""
-
-    def __init__(self, places: Layout) -> None:
-        stream = KINDS.index("stream")
-        self._of_receiver = np.full(places.n_receivers, len(places.layers) * len(KINDS) + stream)  # the logits
-        self._of_source = np.full(places.n_sources, stream)  # the input
-        for index, rows in enumerate(places.layers):
-            here = index * len(KINDS)
-            self._of_receiver[list(rows.receivers)] = here + KINDS.index("heads")
-            self._of_receiver[rows.mlp_receiver] = here + KINDS.index("mlp")
-            self._of_source[list(rows.heads)] = here + KINDS.index("written")
-            self._of_source[rows.mlp] = here + len(KINDS) + stream
-
-    def of(self, patches: Patches) -> np.ndarray:
-        """One number a patch; in their order blocks ascend."""
-        return np.where(patches.receiver < 0, self._of_source[patches.source], self._of_receiver[patches.receiver])
-
-
 class _Base:
     """The run that is patched, and where its patches' values come from."""
 
@@ -139,7 +82,7 @@ class _Base:
         batch: Batch,
         direction: str,
     ) -> None:
-        self._model, self._batch, self._stages = model, batch, _Stages(model.layout)
+        self._model, self._batch, self._stages = model, batch, Stages(model.layout)
         clean, clean_logits = replacement.record(model, executor, batch.clean, batch.read)
         corrupted: Outputs | None = None
         logits = clean_logits
@@ -157,7 +100,7 @@ class _Base:
         first = first_position(model, batch.first_difference if instead.from_corrupted else 0)
         self._here, self._there = (_from(outputs, first, ids.shape[1]) for outputs in (here, there))
         self._resume = Resume(model, ids, batch.read, first)
-        self._seen = _record(model, executor, ids, batch.read, first)
+        self._seen = record(model, executor, ids, batch.read, first)
         self._ready: tuple[int, Touched | None] | None = None
         self._shortcut_fits = footprint.touched(shape(model), model.dtype.itemsize) <= model.budget.chunk
         end = self._resume.at_read(self._seen.stream[-1])[:, 0]
@@ -253,7 +196,7 @@ class _Base:
             for number in numbers:
                 parts[which][at, :, number % layer.n_heads] = fresh
                 touched.append((number % layer.n_heads, at.flatten()))
-        edits = [*self._unread(layer, len(patches)), *_give(adapter, layer, parts)]
+        edits = [*self._unread(layer, len(patches)), *give(adapter, layer, parts)]
         if layer.roles.parallel:
             edits += self._mlp_as_it_was(layer, len(patches))
         elif layer.index < adapter.n_layers - 1:  # of the last block only one position is computed, which is less still
@@ -278,7 +221,7 @@ class _Base:
         for part in parts[:2]:
             part[:, :, 0] = 2 * part[:, :, 0] + 1
         mixed: list[Tensor] = []
-        edits = [*_give(self._model.adapter, layer, parts), Edit(ports.z(layer), mixed.append)]
+        edits = [*give(self._model.adapter, layer, parts), Edit(ports.z(layer), mixed.append)]
         self._resume.block(self._seen.stream[layer.index], layer.index, edits)
         others = slice(layer.d_head, None)
         before = self._here.z[layer.index][..., others]
@@ -292,7 +235,7 @@ class _Base:
         wrote = self._seen.attended[layer.index].repeat(copies, 1, 1)
         if kind == "written":
             wrote += flat
-        edits = [*self._unread(layer, copies), *_give(adapter, layer, projected)]
+        edits = [*self._unread(layer, copies), *give(adapter, layer, projected)]
         edits.append(Edit(ports.attended(layer), lambda _: wrote, replaces=True))
         if kind == "written" and layer.roles.parallel:
             edits += self._mlp_as_it_was(layer, copies)
@@ -323,53 +266,6 @@ class _Base:
         stream = self._seen.stream[layer.index]
         nothing = stream.new_zeros(()).expand(copies * len(stream), *stream.shape[1:])
         return [Edit(ports.normed(layer), lambda _: nothing, replaces=True)]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """The base run at the positions from the first difference on, a layer an entry."""
-
-    stream: list[Float[Tensor, "batch pos d_model"]]  # before each block, and after the last
-    projected: list[list[Float[Tensor, "batch pos head d_head"]]]  # q, k and v of each query head
-    attended: list[Float[Tensor, "batch pos d_model"]]  # what all heads of a layer write, with b_O
-
-
-def _record(model: Model, executor: Executor, ids: Tensor, read: Tensor, first: int) -> _Seen:
-    adapter, kept = model.adapter, {}
-
-    def keep(port: Port) -> Edit:
-        def function(value: Tensor) -> None:
-            kept[port] = value[:, first:]
-
-        return Edit(port, function)
-
-    layers = adapter.layers
-    stream = [*(ports.stream(layer) for layer in layers), Port(adapter.roles.final_norm, "in")]
-    attended = [ports.attended(layer) for layer in layers]
-    projected = [projection_ports(adapter, layer) for layer in layers]
-    every = (*stream, *attended, *(port for own in projected for port in own))
-    with torch.inference_mode():
-        executor.run(ids, [keep(port) for port in every], read)
-    return _Seen(
-        [kept[port] for port in stream],
-        [_by_query_head(layer, [kept[p] for p in own]) for layer, own in zip(layers, projected, strict=True)],
-        [kept[port] for port in attended],
-    )
-
-
-def _by_query_head(layer: Layer, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """q, k and v, each head's own: grouped keys and values are repeated (spec A3)."""
-    parts = split(layer, outputs)
-    return [p if p.shape[-2] == layer.n_heads else p.repeat_interleave(layer.groups, dim=-2) for p in parts]
-
-
-def _give(adapter: Adapter, layer: Layer, parts: Sequence[Float[Tensor, "row pos head d_head"]]) -> list[Edit]:
-    """Edits that replace the projections' outputs."""
-    given = join(layer, [part.flatten(-2) for part in parts])
-    return [
-        Edit(port, lambda _, value=value: value, replaces=True)  # type: ignore[misc]
-        for port, value in zip(projection_ports(adapter, layer), given, strict=True)
-    ]
 
 
 def _from(outputs: Outputs, first: int, length: int) -> Outputs:

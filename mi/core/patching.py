@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mi.core import exact
+from mi.core import exact, patches
 from mi.core.batches import Batch
 from mi.core.job import Job, Scored
 from mi.errors import UsageError
@@ -21,8 +21,8 @@ def run(job: Job, batch: Batch) -> Scored:
     """
     check(job)
     model, level = job.model, job.config.level
-    patches = {"edge": exact.edges, "node": exact.nodes, "neuron": exact.neurons}[level](model)
-    wanted = np.arange(len(patches)) if job.only is None else job.only
+    every = {"edge": patches.edges, "node": patches.nodes, "neuron": patches.neurons}[level](model)
+    wanted = np.arange(len(every)) if job.only is None else job.only
 
     def advance(n: int) -> None:
         job.advance(n / len(wanted) * len(batch))
@@ -33,14 +33,14 @@ def run(job: Job, batch: Batch) -> Scored:
         job.metric,
         job.instead,
         batch,
-        patches.take(wanted),
+        every.take(wanted),
         job.config.direction,
         advance,
         job.side,
     )
-    scores = np.zeros((len(batch), len(patches)))
+    scores = np.zeros((len(batch), len(every)))
     scores[:, wanted] = found
-    shape = {"neuron": (model.graph.n_sources, model.adapter.d_model)}.get(level, (len(patches),))
+    shape = {"neuron": (model.graph.n_sources, model.adapter.d_model)}.get(level, (len(every),))
     return Scored(torch.from_numpy(scores).view(len(batch), *shape), -torch.from_numpy(clean))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mi.core import batches, exact, replacement
+from mi.core import batches, exact, patches, replacement
 from mi.core.attribute import attribute
 from mi.core.metrics import metric_named
 from tests.examples import encoded
@@ -26,6 +26,6 @@ def test_every_edge_and_example_in_float64(case: Golden) -> None:
     model, examples = model_of(case.folder, True), encoded(case.examples)
     batch = batches.make_batch(examples, range(len(examples)), model.device)
     runner, instead = model.executor(), replacement.Replacement("counterfactual")
-    found, _ = exact.exact(model, runner, metric_named("logit-diff"), instead, batch, exact.edges(model))
+    found, _ = exact.exact(model, runner, metric_named("logit-diff"), instead, batch, patches.edges(model))
     expected = case.as_edges(np.moveaxis(case.independent["exact.per_example"], -1, 0))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
