@@ -141,7 +141,7 @@ CONFIGS = {
         "intermediate_size": 4096, "vocab_size": 50304,
     },
 }  # fmt: skip
-NEAR = {"eap": 1.1, "eap-ig": 1.1, "nap-ig": 1.1, "score": 1.1, "ifr": 1.1, "atp-star": 1.2}
+NEAR = {"eap": 1.1, "eap-ig": 1.1, "nap-ig": 1.1, "score": 1.1, "ifr": 1.1, "atp-star": 1.2, "eap-ig-activations": 1.2}
 
 
 def drawn(seed: int) -> dict[str, object]:
@@ -181,6 +181,7 @@ def ratio(config: Mapping[str, object], name: str, dtype: torch.dtype, size: Bat
 LARGE = [(name, family, length) for name in ("eap", "eap-ig") for family in CONFIGS for length in (40, 400)]
 LARGE += [(name, family, 400) for name in ("score", "ifr") for family in CONFIGS]
 LARGE.remove(("score", "gemma2", 400))  # which norms it passes depends on values, which the meta device has none of
+LARGE += [("eap-ig-activations", "llama", 400)]  # few sources at a time, and the gradients of all heads
 LARGE += [("nap-ig", "llama", 40), ("nap-ig", "gemma2", 400), ("atp-star", "llama", 40), ("atp-star", "gemma2", 40)]
 
 
