@@ -111,7 +111,7 @@ Kv = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", envvar="MI_DEVICE", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
+    typer.Option("--device", envvar="MI_DEVICE", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16", "float64"],

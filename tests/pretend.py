@@ -1,9 +1,9 @@
 """A machine with GPUs, pretended on the processor: to see where a tensor is used on another device than it lies on.
 
 Inside :func:`machine` a tensor that is moved to ``cuda:N`` says that it is there, and every operation refuses what CUDA
-would refuse: operands on two devices, numpy on what is not on the processor, products of whole numbers. The numbers are
-the processor's. What torch is told of a device stops at Python: its own code sees tensors of the processor, so that its
-gradients need no GPU.
+would refuse: operands on two devices, numpy on what is not on the processor, products of whole numbers; and on ``mps``
+float64. The numbers are the processor's. What torch is told of a device stops at Python: its own code sees tensors of
+the processor, so that its gradients need no GPU.
 
 This is no proof that anything runs on a GPU: kernels, their rounding, their memory and their streams are not there.
 """
@@ -71,9 +71,19 @@ class Pretended(Tensor):
         where = _common(func, args, kwargs)
         real_args, real_kwargs = tree_map_only(Pretended, lambda t: t._real, (list(args), kwargs))
         out = func(*real_args, **real_kwargs)
+        _refuse_wide(out, where)
         if func in COPIES or func._schema.name.endswith("_") or "out" in kwargs:
             return kwargs.get("out", args[0])
         return tree_map_only(Tensor, lambda t: Pretended(t, where), out)
+
+
+def _refuse_wide(made: Any, where: torch.device) -> None:
+    """
+    Raises:
+        TypeError: numbers that Apple's GPUs do not have.
+    """
+    if where.type == "mps" and any(tensor.dtype == torch.float64 for tensor in _tensors(made)):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
 
 
 def where_is(tensor: Tensor) -> torch.device:
@@ -131,6 +141,7 @@ class _Move(torch.autograd.Function):
 def _copied(tensor: Tensor, to: torch.device) -> Tensor:
     real = tensor._real if isinstance(tensor, Pretended) else tensor.detach()
     real = real.clone()
+    _refuse_wide(real, to)
     return real if to == CPU else Pretended(real, to)
 
 
@@ -170,6 +181,9 @@ class _Mode(TorchFunctionMode):
             return self._to(args[0], args[1:], kwargs)
         if func is torch.nn.functional.one_hot and isinstance(args[0], Pretended):  # made of parts without an operand
             return Pretended(func(args[0]._real, *args[1:], **kwargs), args[0].device)
+        if func is torch._C._nn.scaled_dot_product_attention and kwargs.get("is_causal"):  # likewise
+            sees = torch.ones(args[0].shape[-2], args[1].shape[-2], dtype=torch.bool).tril()
+            kwargs |= {"is_causal": False, "attn_mask": moved(sees, where_is(args[0]))}
         if func in NEW:  # some of them are made of parts without an operand
             kwargs.setdefault("device", args[0].device)
         to = _device(kwargs.get("device"))

@@ -147,6 +147,8 @@ def _choices(hint: Any) -> list[str]:
 def _devices() -> Iterator[tuple[str, str]]:
     """The processor, and what the system says of accelerators; torch, which takes a second, is not asked."""
     yield "cpu", f"{platform.processor() or platform.machine()}, {_cores()} cores"
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        yield "mps", "Apple GPU"
     if (program := shutil.which("nvidia-smi")) is None:
         return
     try:

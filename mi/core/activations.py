@@ -33,6 +33,7 @@ from mi.core.model import Model
 from mi.core.nodes import SourceGradients, neuron_scores, node_scores
 from mi.core.outputs import Outputs, PostNorm
 from mi.core.receivers import projection_ports, ungroup_edits
+from mi.core.wide import zeros
 
 Steps = Sequence[tuple[float, float]]  # alpha and weight
 
@@ -195,7 +196,7 @@ class _Work:
     def _cells(self) -> Float[Tensor, "batch source receiver"]:
         places, device = self.job.model.layout, self.difference.embed.device
         shape = (len(self.batch), places.n_sources, places.n_receivers)
-        return torch.zeros(shape, dtype=torch.float64, device=device)
+        return zeros(shape, device)
 
     def _groups(self, change: Outputs) -> Iterator[Group]:
         return groups(self.job.model, self.clean, self.attended, change)

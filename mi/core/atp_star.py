@@ -40,6 +40,7 @@ from mi.core.outputs import Outputs, Recorder
 from mi.core.qk_fix import Change, Place, QKFix
 from mi.core.receivers import ungroup_edits
 from mi.core.resume import first_position
+from mi.core.wide import float64, home
 from mi.errors import MiError
 
 
@@ -89,7 +90,7 @@ def _effects(model: Model, change: Change, at_z: dict[int | None, list[Tensor]],
     after = [j for j in at_z if j is None or j > layer]
     gradients = torch.stack([at_z[j][layer][:, first:] for j in after])
     gradients = gradients.unflatten(-1, change.z.shape[-2:]).to(dtype)
-    effect = torch.einsum("sbthd,jbthd->jbsh", change.z.to(dtype), gradients).double()
+    effect = float64(torch.einsum("sbthd,jbthd->jbsh", change.z.to(dtype), gradients))
     return dict(zip(after, effect, strict=True))
 
 
@@ -149,7 +150,7 @@ class _Tally:
 
     def __init__(self, model: Model, level: str, batch: int) -> None:
         self._model, self._level, self._n_layers = model, level, model.adapter.n_layers
-        places, device = model.layout, model.device
+        places, device = model.layout, home(model.device)
         by_edge = (batch, places.n_sources, places.n_receivers)
         by_node = (self._n_layers, batch, places.n_sources)  # a node's edges cancel before their magnitude is taken
         self._sum = torch.zeros(by_edge if level == "edge" else by_node, dtype=torch.float64, device=device)

@@ -7,7 +7,7 @@ each query head its own key and value (``spec A3``: ungrouped receivers), nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -73,10 +73,21 @@ def attention(
         weights = nn.functional.dropout(pattern(query, key, attention_mask, scaling, softcap), dropout)
         return (weights @ value).transpose(1, 2).contiguous(), None
     causal = attention_mask is None and query.shape[2] > 1
-    mixed = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=causal
-    )
+    with _same_gradients_again(query):
+        mixed = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, is_causal=causal
+        )
     return mixed.transpose(1, 2).contiguous(), None
+
+
+def _same_gradients_again(query: Tensor) -> AbstractContextManager[object]:
+    """CUDA's fused kernels add gradients up in an order that varies from run to run, and torch's mode of warnings lets
+    them. The plain kernel does not; it keeps the pattern for it, [batch, head, pos, pos]."""
+    if not (query.is_cuda and torch.is_grad_enabled()):
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def pattern(

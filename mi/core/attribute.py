@@ -203,9 +203,9 @@ class _Total:
             scores = scores / self._divisor[rows].reshape(-1, *[1] * (scores.ndim - 1))
         self._adding.add(rows, scores)
         if scored.clean is not None:
-            self._clean[rows] = -scored.clean.double().cpu().numpy()
+            self._clean[rows] = -scored.clean.cpu().double().numpy()
             if scored.corrupted is not None and self._known:
-                self._loss_change[rows] = (scored.corrupted - scored.clean).double().cpu().numpy()
+                self._loss_change[rows] = (scored.corrupted - scored.clean).cpu().double().numpy()
 
     def sums(self, rows: np.ndarray) -> Sums:
         """Of the examples at ``rows``, which are those that were added."""

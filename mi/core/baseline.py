@@ -117,7 +117,7 @@ class _Job:
             clean = logits if clean is None else clean
             metric = self._chosen.compute(logits, batch, clean)
             finite(metric, names, run)
-            self.metric[run][list(rows)] = metric.double().cpu().numpy()
+            self.metric[run][list(rows)] = metric.cpu().double().numpy()
             self._store(run, batch, rows, seen)
         assert clean is not None
         self.right[list(rows)] = METRICS["accuracy"].compute(clean, batch, None).bool().cpu().numpy()

@@ -109,4 +109,4 @@ def _check_neurons(model: Model, neurons: Bool[np.ndarray, "circuit source d_mod
 
 
 def _numpy(metric: Tensor) -> np.ndarray:
-    return metric.double().cpu().numpy()
+    return metric.cpu().double().numpy()

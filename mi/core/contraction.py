@@ -20,6 +20,7 @@ from mi.core.gradients import HeadGradients, ReceiverGradients
 from mi.core.layout import LayerRows, Layout
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_differences, write_sources
+from mi.core.wide import float64, total, zeros
 
 TOKENS = 32  # of a chunk, if the budget allows: a layer's weights are folded anew for each
 
@@ -46,7 +47,7 @@ def contract(
     chosen = sources if sources is not None else range(places.n_sources if before is None else _read(places, before))
     scores = into
     if scores is None:
-        scores = torch.zeros(batch, places.n_sources, places.n_receivers, dtype=torch.float64, device=device)
+        scores = zeros((batch, places.n_sources, places.n_receivers), device)
     chunks, width = list(_chunks(model, len(chosen), batch, length)), adapter.d_model
     most = max((a.stop - a.start) * (b.stop - b.start) for a, b in chunks)  # tokens
     held = torch.empty(len(chosen) * most * width, dtype=model.compute_dtype, device=device)
@@ -148,7 +149,7 @@ def _heads(
     left = wide.reshape(sources, n, -1).transpose(0, 1)  # [batch, source, pos*d_model]
     right = gradient.view(len(gradient), n, -1).permute(1, 2, 0)  # [batch, pos*d_model, receiver]
     made = layer.placement.joined(torch.bmm(left, right), len(gradient) // (own.stop - own.start))
-    columns, scores = by_column(rows, first, made.to(torch.float64))
+    columns, scores = by_column(rows, first, float64(made))
     out[:, :, columns] += scores
 
 
@@ -206,10 +207,10 @@ def _narrow_columns(
         left = along.permute(0, 2, 1, 3).reshape(n, n_sources, t * steps)
         corrections = [c[examples, positions, first:] for c in heads.correction]
         right = torch.stack(corrections, dim=2).reshape(n, t * steps, -1)
-        reached, scores = by_column(rows, first, torch.bmm(left, right).to(torch.float64))
+        reached, scores = by_column(rows, first, float64(torch.bmm(left, right)))
         out[..., reached] -= scores
     for index in gradients.mlp:
-        out[..., model.layout.layers[index].mlp_receiver] += products[..., column].sum(1, dtype=torch.float64)
+        out[..., model.layout.layers[index].mlp_receiver] += total(products[..., column], 1)
         column += 1
 
 
@@ -225,4 +226,5 @@ def _logits(
     if len(here) == 0:
         return
     at_read = wide[:, here, read[here] - positions.start]  # [source, batch, d_model]
-    out[here, :, model.layout.logits_receiver] += torch.einsum("sbd,bd->bs", at_read, gradient[here]).to(torch.float64)
+    found = float64(torch.einsum("sbd,bd->bs", at_read, gradient[here]))
+    out[here.to(out.device), :, model.layout.logits_receiver] += found

@@ -61,13 +61,13 @@ def exact(
     def work(rows: Sequence[int]) -> None:
         with torch.inference_mode():
             metrics = base.run(patches.take(np.asarray(rows)))
-        scores[:, rows] = sign * (base.metric - metrics.double()).cpu().numpy().T
+        scores[:, rows] = sign * (base.metric.cpu() - metrics.cpu().double()).numpy().T
         on_done(len(rows))
 
     at_once = side or SideBySide()
     for rows in base.chunks(patches):
         at_once.run(rows, len(batch), work)
-    return scores, base.clean_metric.double().cpu().numpy()
+    return scores, base.clean_metric.cpu().double().numpy()
 
 
 class _Base:

@@ -26,6 +26,7 @@ from mi.core.memory import is_out_of_memory
 from mi.core.norms import Norm
 from mi.core.outputs import Recorder
 from mi.core.receivers import by_receiver, project, projection_ports, receiver_weights, split, ungroup_edits
+from mi.core.wide import float64
 from mi.errors import MiError
 
 LENGTH = 6
@@ -204,7 +205,7 @@ def _difference(ours: Tensor, theirs: Tensor) -> tuple[float, str]:
     """The largest difference, relative to the largest number, and in words."""
     if ours.shape != theirs.shape:
         return math.inf, f"{list(ours.shape)}, not {list(theirs.shape)}"
-    ours, theirs = ours.double(), theirs.double()
+    ours, theirs = float64(ours), float64(theirs)
     if not bool(torch.isfinite(theirs).all()):
         return 0.0, ""  # broken weights are named where they are found, not blamed on the adapter
     error = float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))

@@ -27,6 +27,7 @@ from mi.core.job import Job, Scored
 from mi.core.layout import Layout
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder, post_norms, write_sources
+from mi.core.wide import total, zeros
 
 
 def run(job: Job, batch: Batch) -> Scored:
@@ -38,7 +39,7 @@ def run(job: Job, batch: Batch) -> Scored:
         outputs, read = recorder.outputs(), streams.read()
         outputs.post_norms = post_norms(model.adapter, outputs.z, model.compute_dtype, scale_constant=True)
         n, length = batch.clean.shape
-        cells = torch.zeros(n, places.n_sources, places.n_receivers, dtype=torch.float64, device=model.device)
+        cells = zeros((n, places.n_sources, places.n_receivers), model.device)
         position = n * places.n_sources * model.adapter.d_model * model.compute_dtype.itemsize
         size = max(1, model.budget.least_chunk // position)
         for start in range(0, length, size):
@@ -80,7 +81,7 @@ def _add_shares(
     rows = wide.permute(1, 2, 0, 3).contiguous()  # [batch, pos, source, d_model]
     for receivers, stream in zip(_receivers(places), read, strict=True):
         before = readable(job.model, receivers[0])
-        shares = _shares(stream[:, positions].to(rows.dtype), rows[:, :, :before]).sum(1, dtype=torch.float64)
+        shares = total(_shares(stream[:, positions].to(rows.dtype), rows[:, :, :before]), 1)
         cells[:, :before, receivers] += shares.unsqueeze(-1)
 
 

@@ -144,7 +144,7 @@ def load_located(
         cut_up.settle(module)
     tokenizer = load_tokenizer(located)
     if device_map is None:
-        module.to(on)
+        runtime.put(module, on)
     else:
         spread.check(module, device_map)
     model = wrap(module, tokenizer, located.id, roles)

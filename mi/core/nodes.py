@@ -21,6 +21,7 @@ from mi.core.adapters import Adapter, Layer
 from mi.core.executor import Edit, Port
 from mi.core.model import Model
 from mi.core.outputs import Outputs, write_heads
+from mi.core.wide import total, zeros
 
 
 @dataclass
@@ -70,12 +71,12 @@ def node_scores(model: Model, difference: Outputs, gradients: SourceGradients) -
     """Of every node of each example, in float64. Heads are contracted in d_head: <dz, W_O g>."""
     places = model.layout
     n = len(gradients.embed)
-    scores = torch.zeros(n, places.n_sources, dtype=torch.float64, device=gradients.embed.device)
+    scores = zeros((n, places.n_sources), gradients.embed.device)
     scores[:, places.input] = _inner(difference.embed, gradients.embed)
     for layer, rows in zip(model.adapter.layers, places.layers, strict=True):
         narrow = _narrowed(model, layer, gradients.attention[layer.index])
         products = (difference.z[layer.index] * narrow).unflatten(-1, (layer.n_heads, layer.d_head))
-        scores[:, rows.heads[0] : rows.heads[-1] + 1] = products.sum((1, 3), dtype=torch.float64)
+        scores[:, rows.heads[0] : rows.heads[-1] + 1] = total(products, (1, 3))
         scores[:, rows.mlp] = _inner(difference.mlp[layer.index], gradients.mlp[layer.index])
     return scores
 
@@ -96,7 +97,7 @@ def _narrowed(
 
 
 def _inner(a: Float[Tensor, "batch pos d_model"], b: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, " batch"]:
-    return (a * b).sum((1, 2), dtype=torch.float64)
+    return total(a * b, (1, 2))
 
 
 def neuron_scores(
@@ -105,13 +106,13 @@ def neuron_scores(
     """Of every dimension that a node writes, of each example, in float64."""
     places, adapter = model.layout, model.adapter
     shape = (len(gradients.embed), places.n_sources, adapter.d_model)
-    scores = torch.zeros(shape, dtype=torch.float64, device=gradients.embed.device)
-    scores[:, places.input] = (difference.embed * gradients.embed).sum(1, dtype=torch.float64)
+    scores = zeros(shape, gradients.embed.device)
+    scores[:, places.input] = total(difference.embed * gradients.embed, 1)
     for layer, rows in zip(adapter.layers, places.layers, strict=True):
         out = scores[:, rows.heads[0] : rows.heads[-1] + 1]
         _head_neurons(model, layer, difference.z[layer.index], gradients.attention[layer.index], out)
         by_dimension = difference.mlp[layer.index] * gradients.mlp[layer.index]
-        scores[:, rows.mlp] = by_dimension.sum(1, dtype=torch.float64)
+        scores[:, rows.mlp] = total(by_dimension, 1)
     return scores
 
 
@@ -131,4 +132,4 @@ def _head_neurons(
         wide = torch.empty(layer.n_heads, *part.shape[:2], d_model, dtype=gradient.dtype, device=gradient.device)
         write_heads(layer, part, wide)
         products = wide * gradient[:, start : start + size]
-        out += products.sum(2, dtype=torch.float64).transpose(0, 1)
+        out += total(products, 2).transpose(0, 1)

@@ -230,7 +230,7 @@ def own_device(word: str, rank: int, size: int, n_cuda: int) -> str:
                 f"use --nproc-per-node {n_cuda}, or --device cpu",
             )
         return f"cuda:{rank}"
-    if word.startswith("cuda:"):
+    if word.startswith(("cuda:", "mps")):
         raise UsageError(f"{size} processes would share {word}", "leave --device away, or use cpu")
     return word
 

@@ -20,6 +20,7 @@ from mi.core.memory import halving
 from mi.core.model import Model
 from mi.core.outputs import Outputs, Recorder
 from mi.core.team import ALONE, Team
+from mi.core.wide import float64
 from mi.errors import MiError
 from mi.tasks.encode import Encoded
 
@@ -152,15 +153,15 @@ def means(
 
     halving(plan, add, on_halved)
     totals, count = team.total(totals, count)
-    found = [(total / count).to(model.compute_dtype) for total in totals]
+    found = [(total / count).to(model.compute_dtype).to(model.device) for total in totals]
     n_layers = model.adapter.n_layers
     return Outputs(found[0], found[1 : 1 + n_layers], found[1 + n_layers :])
 
 
 def _sum(values: torch.Tensor, by_position: bool) -> torch.Tensor:
     """Float64 sum over examples (and positions), kept broadcastable as [1, pos or 1, width]."""
-    wide = values.to(torch.float64)
-    return wide.sum(0, keepdim=True) if by_position else wide.sum((0, 1), keepdim=True)
+    made = float64(values)
+    return made.sum(0, keepdim=True) if by_position else made.sum((0, 1), keepdim=True)
 
 
 def values(replacement: Replacement, clean: Outputs, corrupted: Outputs | None) -> Outputs:

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from mi.core.wide import WITHOUT
 from mi.errors import MiError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device called ``name``; auto takes CUDA, then the CPU.
-
-    Apple's GPUs have no float64, in which scores are summed.
+    """The device called ``name``; auto takes CUDA, then the CPU, and an Apple GPU (mps) where it is named.
 
     Raises:
         MiError: torch has no such device, or this machine does not.
@@ -32,7 +32,9 @@ def device(name: str = "auto") -> torch.device:
     try:
         chosen = torch.device(name)
     except RuntimeError:
-        raise MiError(f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N", place="--device", code=2) from None
+        raise MiError(
+            f"no device '{name}'", "devices are auto, cpu, cuda, cuda:N, mps", place="--device", code=2
+        ) from None
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         index = chosen.index or 0
@@ -40,10 +42,10 @@ def device(name: str = "auto") -> torch.device:
             have = f"this machine has {count}" if count else "torch sees no CUDA device"
             raise MiError(f"{name} is not there: {have}", "use --device cpu", place="--device")
         return torch.device("cuda", index)
-    if chosen.type == "mps":
-        raise MiError("mps has no float64, in which scores are summed", "use --device cpu", place="--device", code=2)
-    if chosen.type not in ("cpu", "cuda"):
-        raise MiError(f"device '{name}' is not supported", "devices are auto, cpu, cuda, cuda:N", code=2)
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise MiError("mps is not there", "use --device cpu", place="--device")
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise MiError(f"device '{name}' is not supported", "devices are auto, cpu, cuda, cuda:N, mps", code=2)
     return chosen
 
 
@@ -55,6 +57,17 @@ def dtype(name: str = "auto") -> torch.dtype | None:
         return DTYPES[name]
     except KeyError:
         raise MiError(f"no dtype '{name}'", f"dtypes are auto, {', '.join(DTYPES)}", code=2) from None
+
+
+def put(module: nn.Module, on: torch.device) -> None:
+    """Move a module.
+
+    Raises:
+        MiError: the device has no such numbers.
+    """
+    if on.type in WITHOUT and any(parameter.dtype == torch.float64 for parameter in module.parameters()):
+        raise MiError(f"{on.type} has no float64", "give --dtype float32, or --device cpu", place="--dtype", code=2)
+    module.to(on)
 
 
 def settle(tf32: bool = False) -> None:

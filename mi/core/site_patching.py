@@ -158,7 +158,7 @@ def patch_sites(
 
 
 def _numpy(metric: Tensor) -> np.ndarray:
-    return metric.double().cpu().numpy()
+    return metric.cpu().double().numpy()
 
 
 @dataclass(frozen=True)

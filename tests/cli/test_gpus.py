@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mi.core.sitewise import spread
 from mi.io import blobs, stream
@@ -68,9 +69,9 @@ def numbers(value: Any) -> Iterator[float]:
 Made = tuple[np.ndarray, str]
 
 
-def made(mi: Session, *words: str) -> Made:
+def made(mi: Session, *words: str, dtype: str = "float64") -> Made:
     """All numbers that a command writes, and the kind of device that it ran on."""
-    mi(*words, "--dtype", "float64", "--fresh", "-o", "made.jsonl").ok()
+    mi(*words, "--dtype", dtype, "--fresh", "-o", "made.jsonl").ok()
     found = stream.read("made.jsonl", KINDS)
     held = [blobs.load(found, name) for name in found.blobs]
     arrays = [np.nan_to_num(part[key].astype(float)).ravel() for part in held for key in sorted(part)]
@@ -89,6 +90,20 @@ def test_on_one_gpu(mi: Session, piped: None, monkeypatch: pytest.MonkeyPatch) -
     with machine(1, monkeypatch):
         there = [made(mi, *words, "--device", "cuda:0") for words in ONE]
     same(ONE, there, here)
+
+
+def test_on_an_apple_gpu(mi: Session, piped: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    commands = (("attribute", "cache.jsonl"), ("score", "circuit.jsonl"), ("patch", "cache.jsonl", *ONE[-2][2:]))
+    here = [made(mi, *words, dtype="float32") for words in commands]
+    with machine(0, monkeypatch):
+        there = [made(mi, *words, "--device", "mps", dtype="float32") for words in commands]
+        refused = mi("score", "circuit.jsonl", "--device", "mps", "--dtype", "float64")
+    for (found, gpu), (wanted, processor) in zip(there, here, strict=True):
+        assert (processor, gpu) == ("cpu", "mps")
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert (refused.code, refused.out) == (2, b"")
+    assert "mps has no float64" in refused.err
 
 
 def test_on_two_gpus(mi: Session, piped: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,14 @@ def prompts(seed: int) -> list[Encoded]:
     return encoded(random_examples(np.random.default_rng(seed), 2, VOCABULARY, (6,), read_last=False))
 
 
-def same(there: Model, here: Model, seed: int, methods: tuple[dict[str, object], ...], executor: str = "fast") -> None:
+def same(
+    there: Model,
+    here: Model,
+    seed: int,
+    methods: tuple[dict[str, object], ...],
+    executor: str = "fast",
+    exact: float = 1e-12,
+) -> None:
     """Whether the scores are equal, up to the order in which the processor adds."""
     examples = prompts(seed)
     for options in methods:
@@ -63,10 +70,10 @@ def same(there: Model, here: Model, seed: int, methods: tuple[dict[str, object],
                 attribute(there, examples, **options)
             continue
         found = attribute(there, examples, executor=executor, **options).scores
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12 * np.nanmax(np.abs(wanted)), err_msg=str(options))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=exact * np.nanmax(np.abs(wanted)), err_msg=str(options))
     masks = np.random.default_rng(seed).random((2, here.graph.n_edges)) < 0.5
     found, wanted = (run_circuits(model, examples, masks, executor=executor).value for model in (there, here))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=exact)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "qwen3-moe"])
@@ -76,6 +83,33 @@ def test_on_one_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         there = wrap(random_model(name, 4, torch.float64, None).to("cuda:0"))
         assert str(there.device) == "cuda:0"
         same(there, here, 4, METHODS)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+def test_on_an_apple_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no float64: sums are made on the processor."""
+    here = wrap(random_model(name, 4, torch.float32, None))
+    with machine(0, monkeypatch):
+        there = wrap(random_model(name, 4, torch.float32, None).to("mps"))
+        assert there.device.type == "mps"
+        same(there, here, 4, METHODS, exact=1e-4)
+
+
+def test_gradients_on_a_gpu_go_through_the_plain_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused kernels add gradients up in no fixed order. Without gradients they are used."""
+    fused: list[tuple[bool, bool]] = []
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def seen(*given: Tensor, **options: object) -> Tensor:
+        enabled = torch.backends.cuda.mem_efficient_sdp_enabled() or torch.backends.cuda.flash_sdp_enabled()
+        fused.append((torch.is_grad_enabled(), enabled))
+        return plain(*given, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", seen)
+    with machine(1, monkeypatch):
+        there = wrap(random_model("llama", 4, torch.float64, None).to("cuda:0"))
+        attribute(there, prompts(4), method="eap")
+    assert set(fused) == {(True, False), (False, True)}
 
 
 def test_nnsight_leaves_the_model_where_it_is(gpus: None) -> None:

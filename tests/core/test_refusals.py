@@ -137,11 +137,13 @@ def test_a_score_that_overflows_is_named_by_its_edge(monkeypatch: pytest.MonkeyP
     assert caught.value.code == FAILED
 
 
-def test_apples_gpus_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They have no float64."""
+def test_an_apple_gpu_is_taken_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MiError, match="mps is not there"):
+        runtime.device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert runtime.device("auto").type == "cpu"
-    for refused in (lambda: runtime.device("mps"), lambda: spread.devices(DeviceMap("auto"))):
-        with pytest.raises(MiError, match="mps has no float64") as caught:
-            refused()
+    assert runtime.device("mps").type == "mps"
+    for placed in (DeviceMap("auto"), DeviceMap("map.json", (("model", "mps"),))):
+        with pytest.raises(MiError, match="no part of a model on an Apple GPU") as caught:
+            spread.devices(placed)
         assert caught.value.code == USAGE

@@ -198,7 +198,7 @@ def test_over_inputs_tokens_are_interpolated_at_their_embedding(seed: int) -> No
 
 @pytest.mark.parametrize("name", MODELS)
 def test_with_many_steps_the_path_of_a_site_is_what_patching_gives(name: str, seed: int) -> None:
-    """The fundamental theorem of calculus, and the sign. Where an activation has a kink, the error falls as 1 / steps."""
+    """The fundamental theorem of calculus, and the sign. At a kink, the error falls as 1 / steps only."""
     case = random_case(name, seed, 2)
     sites = ["blocks.*.resid_*"] if name != "vit" else ["vit.layers.*:output"]
     exact, path = (

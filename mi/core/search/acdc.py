@@ -192,7 +192,7 @@ def losses_of(problem: Problem) -> Losses:
                 for start in range(0, len(masks), most):
                     part = torch.as_tensor(masks[start : start + most], device=model.device).to(model.dtype)
                     loss = problem.loss(problem.ready(rows), run(rows, part, block), "circuit")
-                    totals[start : start + len(part)] += loss.double().sum(1).cpu().numpy()
+                    totals[start : start + len(part)] += loss.cpu().double().sum(1).numpy()
         return totals / len(problem.examples)
 
     def losses(masks: np.ndarray) -> np.ndarray:

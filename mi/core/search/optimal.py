@@ -104,7 +104,7 @@ class _Search:
         self._adam.step(gradients, dict.fromkeys(parameters, self._rate))
         self.step += 1
         self.total += 1
-        self._sum[self._nodes] += loss.double().cpu().numpy()
+        self._sum[self._nodes] += loss.cpu().double().numpy()
         if self.step % CHECK == 0 or self.step == self._steps:
             self._check()
 
@@ -185,10 +185,10 @@ class _Search:
         totals, whole = np.zeros(n), 0.0
         for rows in (rows for number in range(len(problem.plan)) for rows in problem.parts(number)):
             prepared = problem.ready(rows)
-            whole += float(problem.loss(prepared, prepared.clean_logits, "clean").double().sum())
+            whole += float(problem.loss(prepared, prepared.clean_logits, "clean").cpu().double().sum())
             for start in range(0, n, self._at_once):
                 nodes = range(start, min(start + self._at_once, n))
-                totals[list(nodes)] += self._losses(rows, nodes).double().cpu().numpy() * len(rows)
+                totals[list(nodes)] += self._losses(rows, nodes).cpu().double().numpy() * len(rows)
         return totals, whole
 
     def state(self) -> dict[str, np.ndarray]:

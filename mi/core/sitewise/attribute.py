@@ -34,6 +34,7 @@ from mi.core.sitewise.names import EVERY
 from mi.core.sitewise.patch import chunks, patch_sites
 from mi.core.sitewise.reach import Site
 from mi.core.sitewise.trace import Part, Step
+from mi.core.wide import float64, home, zeros
 from mi.errors import UsageError
 from mi.tasks.arguments import TOKENS, Arguments
 
@@ -172,7 +173,7 @@ def _over_activations(
 ) -> Float[Tensor, "site batch"]:
     """A run for each site and step, as copies of the batch; in each, one site lies between the two runs."""
     steps = [(site, alpha, weight) for site in sites for alpha, weight in alphas(config)]
-    scores = torch.zeros(len(sites), len(batch), dtype=torch.float64, device=clean.metric.device)
+    scores = zeros((len(sites), len(batch)), clean.metric.device)
     numbers = {site: number for number, site in enumerate(sites)}
 
     def work(some: Sequence[int]) -> None:
@@ -206,5 +207,5 @@ def _at_own(
 
 
 def _product(clean: Run, corrupted: Run, port: Port, gradient: Tensor, batch: int) -> Float[Tensor, " batch"]:
-    difference = clean.seen[port].double() - corrupted.seen[port].double()
-    return (difference * gradient.to(difference.device)).reshape(batch, -1).sum(1).to(clean.metric.device)
+    difference = float64(clean.seen[port]) - float64(corrupted.seen[port])
+    return (difference * gradient.to(difference.device)).reshape(batch, -1).sum(1).to(home(clean.metric.device))

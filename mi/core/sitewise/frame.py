@@ -169,4 +169,4 @@ def copied(inputs: Mapping[str, Tensor], copies: int) -> dict[str, Tensor]:
 
 
 def numpy(metric: Tensor) -> np.ndarray:
-    return metric.detach().double().cpu().numpy()
+    return metric.detach().cpu().double().numpy()

@@ -110,9 +110,9 @@ def load_located(
         module = from_pretrained(_class_of(located, trust_remote_code), located, number, allow_pickle, **options)
     if device_map is not None:
         spread.check(module, device_map)
-    made = wrap(
-        module if device_map is not None else module.to(on), located.id, str(located.config().get("model_type", ""))
-    )
+    else:
+        runtime.put(module, on)
+    made = wrap(module, located.id, str(located.config().get("model_type", "")))
     identity = {**made.identity, "revision": located.revision, "weights": located.digest()}
     return Module(made.module, identity, remote)
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from mi.core import runtime
 from mi.core.placement import main_device
-from mi.errors import MiError, RunError
+from mi.errors import MiError, RunError, UsageError
 from mi.io.device_map import DeviceMap
 
 FLAG = "--device-map"
@@ -52,9 +52,10 @@ def devices(device_map: DeviceMap) -> list[torch.device]:
     Raises:
         MiError: one of them is not there.
     """
+    named = [where for _, where in device_map.places]
+    if "mps" in named or (not named and torch.backends.mps.is_available()):  # where accelerate would put it
+        raise UsageError("--device-map puts no part of a model on an Apple GPU", "use --device mps, or cpu")
     if not device_map.places:
-        if torch.backends.mps.is_available():
-            runtime.device("mps")  # where accelerate would put it: refused
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return [torch.device("cuda", index) for index in range(count)] or [runtime.device()]
     found = []
