@@ -59,7 +59,7 @@ complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from data; and __fish_seen_subcommand_from filter' -l batch-size -d 'Examples run at once.' -x
@@ -98,7 +98,7 @@ complete -c mi -n '__fish_seen_subcommand_from cache' -l means -d 'Write the mea
 complete -c mi -n '__fish_seen_subcommand_from cache' -l by-position -d 'With --means: a mean for each position, for --ablation mean-positional.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l text -d 'With --means: average over this text; - is stdin.' -r -F
 complete -c mi -n '__fish_seen_subcommand_from cache' -l window -d 'With --text: tokens of a window (128).' -x
-complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from cache' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from cache' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
@@ -141,7 +141,7 @@ complete -c mi -n '__fish_seen_subcommand_from attribute' -l limit -d 'Use the f
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from attribute' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from attribute' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
@@ -198,7 +198,7 @@ complete -c mi -n '__fish_seen_subcommand_from score' -l limit -d 'Use the first
 complete -c mi -n '__fish_seen_subcommand_from score' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from score' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from score' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from score' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from score' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from score' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from score' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
@@ -234,7 +234,7 @@ complete -c mi -n '__fish_seen_subcommand_from patch' -l limit -d 'Use the first
 complete -c mi -n '__fish_seen_subcommand_from patch' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from patch' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from patch' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from patch' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from patch' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
@@ -281,7 +281,7 @@ complete -c mi -n '__fish_seen_subcommand_from search' -l limit -d 'Use the firs
 complete -c mi -n '__fish_seen_subcommand_from search' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from search' -l revision -d 'Commit, tag or branch of a hub model.' -x
 complete -c mi -n '__fish_seen_subcommand_from search' -l bos -d 'Put the tokenizer\'s beginning-of-sequence token before text, or never.' -x -a 'auto never'
-complete -c mi -n '__fish_seen_subcommand_from search' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from search' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from search' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from search' -l tf32 -d 'Allow TF32 in matrix products on a GPU.'
 complete -c mi -n '__fish_seen_subcommand_from search' -l tensor-parallel -d 'Cut the model up among the processes that torchrun started: all hold it together.'
@@ -552,7 +552,7 @@ complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_f
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l validation -d 'Validation examples; if not given, all.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l compat -d 'Give the scores of the MIB code, mistakes included.' -x -a 'mib'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l batch-size -d 'Examples run at once.' -x
 complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_from run' -l memory-budget -d 'Memory over the weights to work in: batches and what is made wide at once are cut to it.' -x
@@ -570,7 +570,7 @@ complete -c mi -n '__fish_seen_subcommand_from mib; and __fish_seen_subcommand_f
 
 complete -c mi -n '__fish_seen_subcommand_from info' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from info' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from info' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from info' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from info' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from info' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
@@ -586,7 +586,7 @@ complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subc
 complete -c mi -n '__fish_seen_subcommand_from adapter; and not __fish_seen_subcommand_from probe; and not __fish_seen_subcommand_from show' -l help -s h -d 'Show this message and exit.'
 complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l model -s m -d 'A folder, a hub identifier, or the name of an embedded model.' -r -a 'default planted' -F
 complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l revision -d 'Commit, tag or branch of a hub model.' -x
-complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l device -d 'auto, cpu, cuda or cuda:N.' -x -a 'auto cpu cuda mps'
+complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l device -d 'auto, cpu, cuda, cuda:N or mps.' -x -a 'auto cpu cuda mps'
 complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l dtype -d 'Number format of weights and activations.' -x -a 'auto float32 bfloat16 float16 float64'
 complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l trust-remote-code -d 'Run code that comes with the model; needs a pinned --revision.'
 complete -c mi -n '__fish_seen_subcommand_from adapter; and __fish_seen_subcommand_from probe' -l allow-pickle -d 'Accept weights that are not safetensors, tensors only.'
