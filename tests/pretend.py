@@ -162,6 +162,11 @@ def _device(value: Any) -> torch.device | None:
     return torch.device("cuda", found.index or 0) if found.type == "cuda" else found
 
 
+def _before(query: Tensor, key: Tensor) -> Tensor:
+    """Which keys a query sees."""
+    return moved(torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool).tril(), where_is(query))
+
+
 class _Mode(TorchFunctionMode):
     """Catches what names a device."""
 
@@ -169,9 +174,9 @@ class _Mode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         args, kwargs = list(args), dict(kwargs or {})
-        if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and isinstance(args[0], Pretended):
-            if func is Tensor.tolist:
-                return args[0]._real.tolist()
+        if func is Tensor.tolist and isinstance(args[0], Pretended):
+            return args[0]._real.tolist()
+        if func in (Tensor.numpy, Tensor.__array__) and isinstance(args[0], Pretended):
             raise TypeError(f"can't convert {args[0].device} device type tensor to numpy. Use Tensor.cpu()")
         if func is Tensor.cpu:
             return moved(args[0], CPU)
@@ -182,13 +187,16 @@ class _Mode(TorchFunctionMode):
         if func is torch.nn.functional.one_hot and isinstance(args[0], Pretended):  # made of parts without an operand
             return Pretended(func(args[0]._real, *args[1:], **kwargs), args[0].device)
         if func is torch._C._nn.scaled_dot_product_attention and kwargs.get("is_causal"):  # likewise
-            sees = torch.ones(args[0].shape[-2], args[1].shape[-2], dtype=torch.bool).tril()
-            kwargs |= {"is_causal": False, "attn_mask": moved(sees, where_is(args[0]))}
+            kwargs |= {"is_causal": False, "attn_mask": _before(*args[:2])}
         if func in NEW:  # some of them are made of parts without an operand
             kwargs.setdefault("device", args[0].device)
         to = _device(kwargs.get("device"))
         if to is None:
             return func(*args, **kwargs)
+        return self._made_on(to, func, args, kwargs)
+
+    def _made_on(self, to: torch.device, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """What a call makes that names a device."""
         if func is torch.as_tensor and isinstance(args[0], Tensor):
             kwargs.pop("device")
             return moved(func(*args, **kwargs), to)
