@@ -25,14 +25,11 @@ KINDS = ("cache", "scores", "circuit", "report", "effects", "examples", "means")
 
 ONE = (
     ("cache", "--task", "ioi", "-n", "4", "--site", "blocks.*.attn.z", "--positions", "read"),
-    ("cache", "--task", "ioi", "-n", "4", "--means"),
     ("attribute", "cache.jsonl", "--method", "nap", "--level", "site"),
     ("attribute", "scores.jsonl", "--method", "exact", "--top", "20"),
     ("score", "circuit.jsonl", "--ablation", "mean"),
     ("score", "neurons.jsonl", "--executor", "generic"),
     ("search", "cache.jsonl", "--method", "edge-pruning", "--steps", "2"),
-    ("search", "cache.jsonl", "--method", "subnetwork-probing", "--steps", "2"),
-    ("search", "cache.jsonl", "--method", "ugs", "--steps", "2"),
     ("search", "cache.jsonl", "--method", "optimal", "--steps", "2"),
     ("patch", "cache.jsonl", "--site", "z", "--by", "layer,head"),
     ("patch", "cache.jsonl", "--site", "transformer.h.*:output", "--by", "site"),

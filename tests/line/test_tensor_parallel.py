@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tests.data_dir import CHECKOUT
 from tests.families.models import random_model
 from tests.line.conftest import Session
 from tests.line.test_torchrun import environment
+from tests.ports import free_ports
 
 SAME = 1e-6  # of the largest number, in float64; some of transformers' own modules compute in float32
 VOCABULARY = 30  # some versions of transformers cut none in parts of two sizes
@@ -68,14 +67,6 @@ def commands(name: str) -> list[list[str]]:
 
 def placed(words: list[str], folder: str) -> list[str]:
     return [word.replace("DIR", folder).replace("IN/", "") for word in words]
-
-
-def free_ports(n: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def write_ids(path: str) -> None:

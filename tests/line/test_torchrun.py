@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from mi.io import blobs, stream
 from tests.data_dir import CHECKOUT
 from tests.line.conftest import Session
+from tests.ports import free_ports
 
 SAME = 1e-6  # of the largest score
 
@@ -48,9 +48,7 @@ def test_two_processes_give_the_scores_of_one(mi: Session, torch_process: Callab
 def test_what_one_cannot_do_ends_both(mi: Session, torch_process: Callable[[int], None]) -> None:
     """One message, from the first; one exit code; nothing written."""
     mi("data", "ioi", "-n", "4", "-o", "examples.jsonl").ok()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_ports(1)[0])
     torch_process(2)
     both = []
     for rank, device in enumerate(("cpu", "xpu")):
