@@ -59,7 +59,7 @@ def test_what_one_cannot_do_ends_both(mi: Session, torch_process: Callable[[int]
     said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [2, 2], said
     assert said[0][1].decode().splitlines() == [
-        "mi attribute: device 'xpu' is not supported; devices are auto, cpu, cuda, cuda:N"
+        "mi attribute: device 'xpu' is not supported; devices are auto, cpu, cuda, cuda:N, mps"
     ]
     assert said[1] == (b"", b"")
     assert not Path("scores.jsonl").exists()
