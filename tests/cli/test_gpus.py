@@ -25,9 +25,7 @@ KINDS = ("cache", "scores", "circuit", "report", "effects", "examples", "means")
 
 ONE = (
     ("cache", "--task", "ioi", "-n", "4", "--site", "blocks.*.attn.z", "--positions", "read"),
-    ("attribute", "cache.jsonl", "--method", "nap", "--level", "site"),
     ("attribute", "scores.jsonl", "--method", "exact", "--top", "20"),
-    ("score", "circuit.jsonl", "--ablation", "mean"),
     ("score", "neurons.jsonl", "--executor", "generic"),
     ("search", "cache.jsonl", "--method", "edge-pruning", "--steps", "2"),
     ("search", "cache.jsonl", "--method", "optimal", "--steps", "2"),

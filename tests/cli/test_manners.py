@@ -158,7 +158,7 @@ def test_an_interrupt_that_a_library_swallowed_is_one_all_the_same() -> None:
         "import os, signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored\n"
         "import mi.run, mi.__main__\n"
-        "def execute(command, argv):\n"
+        "def execute(command, argv, *more):\n"
         "    try: os.kill(os.getpid(), signal.SIGINT); [0 for _ in range(10**6)]\n"
         "    except BaseException: pass\n"
         "    raise RecursionError('maximum recursion depth exceeded')\n"
