@@ -62,8 +62,21 @@ class Placement(Protocol):
         ...
 
 
+class OneProcess:
+    """Of a model that one process has all of: nobody shares its work."""
+
+    def idles(self) -> bool:
+        return True
+
+    def share(self, n_heads: int) -> slice:
+        return slice(0, n_heads)
+
+    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
+        return scores
+
+
 @dataclass(frozen=True)
-class Here:
+class Here(OneProcess):
     """All of the model on one device."""
 
     main: torch.device | None = None
@@ -82,21 +95,12 @@ class Here:
         out: Tensor = module.forward(x)
         return out
 
-    def idles(self) -> bool:
-        return True
-
-    def share(self, n_heads: int) -> slice:
-        return slice(0, n_heads)
-
-    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
-        return scores
-
 
 HERE: Placement = Here()
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class Spread(OneProcess):
     """Modules on several devices, and weights on a disk or in the processor's memory, by accelerate's hooks.
 
     Those hooks bring inputs to where a module computes, and weights there for as long as it does.
@@ -123,15 +127,6 @@ class Spread:
     def made(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = module.forward(x)
         return out.to(self.main)
-
-    def idles(self) -> bool:
-        return True
-
-    def share(self, n_heads: int) -> slice:
-        return slice(0, n_heads)
-
-    def joined(self, scores: Float[Tensor, "*rows own"], kinds: int) -> Float[Tensor, "*rows all"]:
-        return scores
 
 
 def kept(
