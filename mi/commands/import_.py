@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mi.errors import MiError, UsageError
@@ -293,44 +294,49 @@ def _write(
 ) -> None:
     """The stream: scores with the membership in a blob of its own, or the circuit as records."""
     from mi.circuit import exchange
-    from mi.commands.data import model_inputs
-    from mi.io import canonical, chain
-    from mi.run import invocation
-    from mi.show.output import emit
 
     parts: dict[str, Any] = {"graph": made.graph.head()}
-    if located is not None:
-        parts["model"] = _model(located)
     if task is not None:
         parts["task"] = {"name": task}
     if as_circuit:
         head, records, tensors = exchange.circuit_stream(made, form, file)
     else:
         head, records, tensors = exchange.scores_stream(made, form, level, file)
-    given = chain.given(file, canonical.sha256(data))
-    named = [] if located is None else model_inputs(located.id, located.revision)
-    head = chain.record({**parts, **head}, invocation(), [given, *named])
-    emit(head, records, tensors, output=output, json=json)
+    _emit(file, data, located, {**parts, **head}, records, tensors, output, json)
 
 
 def _write_results(
     file: str, data: bytes, made: Results, task: str | None, located: Located | None, output: str | None, json: bool
 ) -> None:
     """A report of what somebody else measured: without a graph, and without examples."""
+    about = {key: value for key, value in made.about.items() if key != "task"}
+    head: dict[str, Any] = {"kind": "report", "attribution": {**about, "source": "acdc"}}
+    if name := task or made.about.get("task"):
+        head["task"] = {"name": name}
+    _emit(file, data, located, head, made.records, {}, output, json)
+
+
+def _emit(
+    file: str,
+    data: bytes,
+    located: Located | None,
+    head: dict[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    tensors: Mapping[str, Any],
+    output: str | None,
+    json: bool,
+) -> None:
+    """The stream, with the file and the model that it is about as what went in."""
     from mi.commands.data import model_inputs
     from mi.io import canonical, chain
     from mi.run import invocation
     from mi.show.output import emit
 
-    about = {key: value for key, value in made.about.items() if key != "task"}
-    head: dict[str, Any] = {"kind": "report", "attribution": {**about, "source": "acdc"}}
-    if name := task or made.about.get("task"):
-        head["task"] = {"name": name}
+    named = []
     if located is not None:
-        head["model"] = _model(located)
-    named = [] if located is None else model_inputs(located.id, located.revision)
+        head, named = {**head, "model": _model(located)}, model_inputs(located.id, located.revision)
     given = chain.given(file, canonical.sha256(data))
-    emit(chain.record(head, invocation(), [given, *named]), made.records, output=output, json=json)
+    emit(chain.record(head, invocation(), [given, *named]), records, tensors, output=output, json=json)
 
 
 def _model(located: Located) -> dict[str, Any]:
