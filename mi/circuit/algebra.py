@@ -78,7 +78,7 @@ def level(streams: Sequence[Stream]) -> str:
     """The one level that all circuits are of."""
     first: tuple[str, Stream] | None = None
     for stream in streams:
-        found = {level_of_record(record) for record in stream.records} or {level_of(stream)}
+        found = levels([stream])
         if len(found) > 1:
             raise MiError(
                 f"a circuit of {' and '.join(f'{name}s' for name in LEVELS if name in found)} is no set of one kind",

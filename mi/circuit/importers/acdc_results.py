@@ -72,7 +72,7 @@ def _sweeps(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def _curve(lists: Mapping[str, Any], unit: str, place: str) -> Iterator[Record]:
     """The area of one kind of unit, then its points, by false and true share."""
-    if unit != "edge" and f"{unit}_tpr" not in lists:
+    if f"{unit}_tpr" not in lists:
         return
     tpr, fpr = (_rates(lists, f"{unit}_{rate}", place) for rate in ("tpr", "fpr"))
     sizes, thresholds = lists.get(f"n_{unit}s"), lists.get("score")
