@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.allocated import peak
-from benchmarks.scaling import LARGER, SHAPES, Shape, examples
+from benchmarks.scaling import LARGER, SHAPES, examples, llama
 from benchmarks.subject import parse
 from mi.circuit.transformer import transformer_graph
 from mi.core import attention, batches, methods
@@ -25,19 +25,6 @@ from mi.core.model import Model, prepare
 from mi.core.replacement import Replacement
 from mi.tasks import footprint
 from mi.tasks.plan import Footprint, cut_to_table
-
-
-def llama(shape: Shape) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_values or shape.heads,
-        hidden_size=shape.width,
-        intermediate_size=shape.mlp,
-        vocab_size=shape.vocabulary,
-    )
 
 
 def weightless(config: Any, dtype: torch.dtype = torch.bfloat16, on: str = "meta") -> Model:

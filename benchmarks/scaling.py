@@ -63,22 +63,27 @@ SERIES = {
 }
 
 
-def random_model(shape: Shape) -> Model:
-    from transformers import LlamaConfig, LlamaForCausalLM
+def llama(shape: Shape, **more: Any) -> Any:
+    """The config of a model of this shape."""
+    from transformers import LlamaConfig
 
-    torch.manual_seed(0)
-    config = LlamaConfig(
+    return LlamaConfig(
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_values or shape.heads,
         hidden_size=shape.width,
         intermediate_size=shape.mlp,
         vocab_size=shape.vocabulary,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
+        **more,
     )
+
+
+def random_model(shape: Shape) -> Model:
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(0)
+    no_token = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = llama(shape, tie_word_embeddings=True, **no_token)
     return wrap(LlamaForCausalLM(config).eval(), name=shape.name)
 
 

@@ -16,9 +16,8 @@ from time import perf_counter
 import torch
 
 from benchmarks.allocated import Allocated
-from benchmarks.counted import llama
 from benchmarks.memory import grown, reset
-from benchmarks.scaling import KEPT, LARGER, examples
+from benchmarks.scaling import KEPT, LARGER, examples, llama
 from benchmarks.subject import parse
 from mi.circuit.select import top
 from mi.core import batches, methods
